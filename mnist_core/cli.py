@@ -1,0 +1,174 @@
+"""What the commands share: parsing, one-line failures, exit codes, results on stdout."""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import os
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from mnist_core import __version__
+from mnist_core.config import Config, flag, read_toml
+from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, warn
+from mnist_core.recipes import RECIPES, recipe
+
+COMMANDS = ("train", "evaluate", "predict", "plot", "doctor")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a command found: ``data`` for ``--json``, ``text`` for people, ``error`` to end with."""
+
+    data: dict[str, Any]
+    text: str
+    error: MnistCoreError | None = None
+
+
+class Command(Protocol):
+    """A module of `mnist_core.commands`: its docstring is the help text."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the flags, without importing TensorFlow."""
+
+    def main(self, args: argparse.Namespace) -> Answer:
+        """Does the work."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose mistakes are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def run(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> NoReturn:
+    """Runs one command and exits with its code. Logs go to stderr, the result to stdout."""
+    prog = prog or f"python -m runners.{name}"
+    try:
+        print_answer, args, main = _prepare(name, argv, prog)
+        answer = main(args)
+        print_answer(answer)
+        if answer.error:
+            raise answer.error
+    except MnistCoreError as error:
+        _leave(prog, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; Python must not flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _leave(prog, f"{where}{error.strerror or error}; free space or mend the folder, then run again", 1)
+    sys.exit(0)
+
+
+def console(argv: Sequence[str] | None = None) -> NoReturn:
+    """The ``mnist-core`` console script: the runners as subcommands."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = Parser(prog="mnist-core", description="Train, test and use a network on handwritten digits.")
+    parser.add_argument("--version", action="version", version=f"mnist-core {__version__}")
+    parser.add_argument("command", choices=COMMANDS, help="see mnist-core COMMAND --help")
+    try:
+        name = parser.parse_args(argv[:1]).command
+    except UsageError as error:
+        _leave("mnist-core", str(error), error.exit_code)
+    run(name, argv[1:], prog=f"mnist-core {name}")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for every field of `Config`; the ones not given are absent from the namespace."""
+    groups: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        name = field.metadata["group"]
+        group = groups.setdefault(name, None) or parser.add_argument_group(name)
+        groups[name] = group
+        _add_field(group, field)
+    groups["run"].add_argument(
+        "--config", metavar="FILE.toml", help="settings between the recipe's and the flags'"
+    )
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The `Config` fields that recipe, TOML file and flags set, later ones winning."""
+    flags = {
+        field.name: getattr(args, field.name) for field in dataclasses.fields(Config) if field.name in args
+    }
+    table = read_toml(args.config) if args.config else {}
+    name = flags.get("recipe", table.get("recipe"))
+    return {**(recipe(name) if name else {}), **table, **flags}
+
+
+def add_run_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--run`` and ``--log-dir``, which say what trained network to use."""
+    parser.add_argument("--run", metavar="RUN", help="run directory (default: the newest finished one)")
+    parser.add_argument("--log-dir", default="logs", help="folder of the runs (default: %(default)s)")
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up chatter, which would bury our own messages.
+
+    TF_CPP_MIN_LOG_LEVEL, where the user sets it, is left alone and shows all.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    # The level doesn't silence what is logged during the import itself (tensorflow/tensorflow#100442).
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            importlib.import_module("tensorflow")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _prepare(name: str, argv: Sequence[str] | None, prog: str) -> tuple[Any, argparse.Namespace, Any]:
+    command: Command = importlib.import_module(f"mnist_core.commands.{name}")
+    parser = Parser(
+        prog=prog, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    args = parser.parse_args(argv)
+
+    def print_answer(answer: Answer) -> None:
+        print(json.dumps(answer.data) if args.json else answer.text, flush=True)
+
+    return print_answer, args, command.main
+
+
+def _add_field(group: Any, field: dataclasses.Field) -> None:
+    names = [flag(field.name)]
+    if "_" in field.name:
+        names.append("--" + field.name)
+    kinds = [kind for kind in (typing.get_args(field.type) or (field.type,)) if kind is not type(None)]
+    shown = "none" if field.default is None else repr(field.default) if field.default == "" else field.default
+    options: dict[str, Any] = {
+        "help": f"{field.metadata['help']} (default: {shown})",
+        "default": argparse.SUPPRESS,
+    }
+    if kinds[0] is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        options |= {"type": kinds[0], "metavar": field.name.rsplit("_", 1)[-1].upper()}
+        choices = tuple(RECIPES) if field.name == "recipe" else field.metadata["choices"]
+        if choices:
+            options["metavar"] = "{" + ",".join(choices) + "}"
+            options["choices"] = choices
+    # argparse expands %, which a help text may hold.
+    options["help"] = options["help"].replace("%", "%%")
+    group.add_argument(*names, **options)
+
+
+def _leave(prog: str, message: str, code: int) -> NoReturn:
+    warn(f"{prog}: error: {' '.join(message.split())}")
+    sys.exit(code)

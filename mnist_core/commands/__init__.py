@@ -1,0 +1,1 @@
+"""What the runners do: one module a command, its docstring the help text."""

@@ -1,0 +1,135 @@
+"""Trains a network and leaves a run directory: journal, TensorBoard events, checkpoints, plots, result.
+
+Settings come from the recipe, then --config, then the flags. Ctrl-C saves and leaves; --resume goes on.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_core import cli, runs
+from mnist_core.config import Config, read_json
+from mnist_core.errors import MnistCoreError, TargetMissedError, warn
+from mnist_core.files import write_json
+
+if TYPE_CHECKING:
+    from mnist_core.loop.trainer import Result, Trainer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    cli.add_config_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="RUN",
+        help="go on with RUN, or with the newest unfinished run, or start one where there is none",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="two steps of everything; nothing is kept")
+
+
+def main(args: argparse.Namespace) -> cli.Answer:
+    """Trains, or goes on training."""
+    settings = cli.given_settings(args)
+    if args.dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            return _train(Config.from_mapping({**settings, "max_steps": 2, "log_dir": folder}), None)
+    directory = _run_to_resume(args.resume, Config.from_mapping(settings).log_dir)
+    if directory is None:
+        return _train(Config.from_mapping(settings), None)
+    config = read_json(directory / runs.CONFIG).replace(**settings)
+    runs.check_same(directory, config)
+    if finished := runs.read_result(directory):
+        warn(f"{directory} has already ended; this is its result")
+        return cli.Answer(finished, _text(finished))
+    return _train(config, directory)
+
+
+def _run_to_resume(resume: str | None, log_dir: str) -> Path | None:
+    if resume is None:
+        return None
+    if resume:
+        return runs.find_run(resume)
+    directory = runs.find_unfinished_run(log_dir)
+    if directory is None:
+        warn(f"no unfinished run in {log_dir}: starting a new one")
+    return directory
+
+
+def _train(config: Config, directory: Path | None) -> cli.Answer:
+    cli.import_tensorflow()
+    from mnist_core import device
+    from mnist_core.loop.trainer import Trainer
+    from mnist_core.reporting.journal import Journal
+    from mnist_core.reporting.progress import Progress
+    from mnist_core.reporting.tensorboard import TensorBoard
+
+    trainer = Trainer(config, hooks=[Journal(), TensorBoard(), Progress()])
+    if directory is None:
+        directory = runs.create_run(config, device.describe())
+    elif checkpoint := next(runs.newest_intact(directory, warn), None):
+        trainer.restore(checkpoint)
+    state = trainer.state
+    warn(
+        f"{config.model} ({state.model.count_params():,} parameters) on {trainer.data.name}, "
+        f"{trainer.device.description}, {state.precision}, from step {trainer.run.step} "
+        f"to {trainer.run.total_steps}: {directory}"
+    )
+    result = trainer.fit(directory)
+    data = _result(trainer, result)
+    write_json(directory / runs.RESULT, data)
+    _draw(directory)
+    return cli.Answer(data, _text(data), _missed_target(config, result))
+
+
+def _result(trainer: "Trainer", result: "Result") -> dict[str, Any]:
+    run, report = result.run, result.report
+    return {
+        "run_dir": str(run.directory),
+        "dataset": trainer.data.name,
+        "recipe": run.config.recipe,
+        "model": run.config.model,
+        "parameters": run.model.count_params(),
+        "device": trainer.device.description,
+        "precision": trainer.state.precision,
+        "epochs": round(run.epoch, 4),
+        "steps": run.step,
+        "train_seconds": round(run.seconds, 3),
+        "images_per_second": round(run.images_per_second, 1),
+        "test_accuracy": report.accuracy,
+        "test_loss": report.loss,
+        "test_errors": report.errors,
+        "test_count": report.count,
+        "weights_sha256": result.weights_sha256,
+        "stop_reason": run.stop_reason,
+    }
+
+
+def _text(result: dict[str, Any]) -> str:
+    stopped = f" ({result['stop_reason']})" if result["stop_reason"] else ""
+    return (
+        f"{result['model']} on {result['dataset']}: test accuracy {result['test_accuracy']:.2%}, "
+        f"{result['test_errors']} of {result['test_count']:,} wrong\n"
+        f"{result['epochs']:g} epochs{stopped} in {result['train_seconds']:.1f} s, "
+        f"{result['images_per_second']:,.0f} images/s, {result['precision']}\n"
+        f"run: {result['run_dir']}"
+    )
+
+
+def _draw(directory: Path) -> None:
+    from mnist_core.commands.plot import draw_run
+
+    try:
+        draw_run(directory, directory / "plots")
+    except MnistCoreError as error:
+        # The run is complete without its pictures.
+        warn(f"no plots: {error}")
+
+
+def _missed_target(config: Config, result: "Result") -> TargetMissedError | None:
+    target, reached = config.target_accuracy, result.report.accuracy
+    if target is None or reached >= target:
+        return None
+    return TargetMissedError(f"test accuracy {reached:.4f} is below --target-accuracy {target}")

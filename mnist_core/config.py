@@ -1,0 +1,250 @@
+"""What a run does: one frozen dataclass, read from TOML and flags, checked once, kept as JSON."""
+
+import dataclasses
+import json
+import math
+import operator
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from mnist_core.errors import InputError, UsageError
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    choices: tuple[str, ...] | None = None,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    resumable: bool = False,
+) -> Any:
+    """One field of `Config` with its bounds; ``resumable`` ones may differ when a run goes on,
+    because they don't change its weights."""
+    bounds = {"low": low, "above": above, "high": high, "below": below}
+    return dataclasses.field(
+        default=default,
+        metadata={"help": help, "group": group, "choices": choices, "bounds": bounds, "resumable": resumable},
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """A run, completely. The defaults are the ``default`` recipe.
+
+    Periods (``eval_every``, ``checkpoint_every``) are steps (``"500"``) or epochs (``"2ep"``);
+    ``"0"`` is only at the end.
+
+    Raises:
+      UsageError: a value is out of its bounds; the message names the flag.
+    """
+
+    recipe: str = setting("default", "named configuration to start from", group="run")
+
+    # Data
+    dataset: str = setting(
+        "auto",
+        "mnist, digits, synthetic, a folder of IDX files, an .npz; auto: mnist, else digits",
+        group="data",
+    )
+    data_dir: str | None = setting(
+        None, "folder searched first for the MNIST files", group="data", resumable=True
+    )
+    feed: str = setting(
+        "resident",
+        "images stay on the device, or stream from memory-mapped files",
+        group="data",
+        choices=("resident", "streaming"),
+        resumable=True,
+    )
+    validation_size: int | None = setting(
+        None, "training images held out to watch the run; none given: a twelfth", group="data", low=0
+    )
+    shift: float = setting(2.0, "augmentation: largest shift, pixels", group="data", low=0, high=14)
+    rotation: float = setting(10.0, "augmentation: largest rotation, degrees", group="data", low=0, high=180)
+    scale: float = setting(
+        0.1, "augmentation: largest change of size, fraction", group="data", low=0, below=1
+    )
+    shear: float = setting(0.1, "augmentation: largest shear, fraction", group="data", low=0, high=1)
+    thickness: float = setting(
+        0.0, "augmentation: largest change of stroke thickness, 0-1", group="data", low=0, high=1
+    )
+
+    # Model and optimisation
+    model: str = setting("digitnet", "name of the network", group="optimisation")
+    epochs: int = setting(8, "passes over the training images", group="optimisation", low=1)
+    max_steps: int | None = setting(None, "end after so many steps", group="optimisation", low=1)
+    batch_size: int = setting(128, "images a gradient is taken over", group="optimisation", low=1)
+    gradient_accumulation: int = setting(
+        1, "batches whose gradients are averaged into one step", group="optimisation", low=1
+    )
+    optimizer: str = setting(
+        "sgd",
+        "sgd (ours), or the name of a Keras optimizer, which then keeps its own slots",
+        group="optimisation",
+    )
+    lr: float = setting(0.1, "peak learning rate", group="optimisation", above=0)
+    schedule: str = setting(
+        "onecycle",
+        "shape of the learning rate",
+        group="optimisation",
+        choices=("constant", "cosine", "onecycle"),
+    )
+    warmup: float = setting(0.2, "share of the steps that warm up", group="optimisation", low=0, below=1)
+    momentum: float = setting(0.9, "momentum of SGD", group="optimisation", low=0, below=1)
+    nesterov: bool = setting(True, "Nesterov's momentum", group="optimisation")
+    weight_decay: float = setting(5e-4, "decoupled weight decay of the kernels", group="optimisation", low=0)
+    clip_norm: float = setting(
+        0.0, "largest global norm of the gradient; 0: any", group="optimisation", low=0
+    )
+    label_smoothing: float = setting(
+        0.0, "share of the target spread evenly", group="optimisation", low=0, below=1
+    )
+    ema: float = setting(
+        0.0,
+        "decay of the averaged weights that are scored and kept; 0: none",
+        group="optimisation",
+        low=0,
+        below=1,
+    )
+
+    # Device
+    seed: int = setting(0, "of weights, order, augmentation and dropout", group="device", low=0, below=2**31)
+    deterministic: bool = setting(False, "only ops that repeat bit for bit, also on a GPU", group="device")
+    device: str = setting("auto", "auto, cpu, gpu or gpu:N", group="device", resumable=True)
+    precision: str = setting(
+        "auto", "of activations; weights stay float32", group="device", choices=PRECISIONS
+    )
+    jit: str = setting(
+        "auto", "compile blocks with XLA; auto: on a GPU", group="device", choices=("auto", "on", "off")
+    )
+    steps_per_block: int = setting(
+        32, "most steps in one call of the device", group="device", low=1, resumable=True
+    )
+
+    # Run
+    log_dir: str = setting("logs", "folder of the runs", group="run", resumable=True)
+    run_name: str = setting(
+        "", "end of the run directory's name; empty: the model's", group="run", resumable=True
+    )
+    log_every: int = setting(1, "steps between two logged steps", group="run", low=1, resumable=True)
+    eval_every: str = setting("1ep", "period of validation", group="run", resumable=True)
+    checkpoint_every: str = setting("1ep", "period of checkpoints", group="run", resumable=True)
+    keep: int = setting(3, "newest checkpoints kept, beside the best", group="run", low=1, resumable=True)
+    patience: int = setting(
+        0, "evaluations without a better one before an early stop; 0: no stop", group="run", low=0
+    )
+    target_accuracy: float | None = setting(
+        None,
+        "stop once validation reaches it; exit code 6 when the test set then doesn't",
+        group="run",
+        above=0,
+        high=1,
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, _checked(field, getattr(self, field.name)))
+        for name in ("eval_every", "checkpoint_every"):
+            period_steps(getattr(self, name), steps_per_epoch=1, flag=flag(name))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], source: str = "configuration") -> Self:
+        """Makes a `Config`; an unknown key is an error that names ``source``."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(
+                f"{source}: unknown key '{unknown[0]}'; known keys are {', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed, checked anew."""
+        return dataclasses.replace(self, **changes)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a flat table of `Config` fields.
+
+    Raises:
+      InputError: there is no such file. UsageError: it isn't TOML, or holds an unknown key.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a readable TOML file with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    Config.from_mapping(values, source=str(path))
+    return values
+
+
+def read_json(path: Path) -> Config:
+    """Reads the ``config.json`` of a run.
+
+    Raises:
+      InputError: it is missing or was not written by this version.
+    """
+    try:
+        return Config.from_mapping(json.loads(Path(path).read_text(encoding="utf-8")), source=str(path))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a run directory") from error
+    except (ValueError, TypeError, UsageError) as error:
+        raise InputError(f"{path}: not the configuration of a run: {error}") from error
+
+
+def period_steps(period: str, steps_per_epoch: int, flag: str = "period") -> int:
+    """Steps in a period such as ``"500"`` or ``"2ep"``; ``"0"`` gives 0."""
+    text = period.removesuffix("ep")
+    if not text.isdecimal():
+        raise UsageError(f"{flag} must be steps such as 500 or epochs such as 2ep, not '{period}'")
+    return int(text) * (steps_per_epoch if period.endswith("ep") else 1)
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _checked(field: dataclasses.Field, value: Any) -> Any:
+    kinds = typing.get_args(field.type) or (field.type,)
+    name = flag(field.name)
+    if float in kinds and type(value) is int:
+        value = float(value)
+    if type(value) not in kinds:
+        wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
+        raise UsageError(f"{name} must be {wanted}, not {value!r}")
+    choices = field.metadata["choices"]
+    if choices and value not in choices:
+        raise UsageError(f"{name} must be one of {', '.join(choices)}, not '{value}'")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_bounds(name, value, field.metadata["bounds"])
+    return value
+
+
+def _check_bounds(name: str, value: float, bounds: dict[str, float | None]) -> None:
+    conditions = [(math.isfinite(value), "finite")]
+    for bound, words, holds in (
+        ("low", "at least", operator.ge),
+        ("above", "above", operator.gt),
+        ("high", "at most", operator.le),
+        ("below", "below", operator.lt),
+    ):
+        if (limit := bounds[bound]) is not None:
+            conditions.append((holds(value, limit), f"{words} {limit}"))
+    for holds, condition in conditions:
+        if not holds:
+            raise UsageError(f"{name} must be {condition}, not {value}")

@@ -1,0 +1,133 @@
+"""The order of the images, and its delivery to the device in blocks of steps."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_core.data.datasets import Split
+
+
+class Plan:
+    """Which images each step trains on: a pure function of (seed, epoch), a full permutation each epoch.
+
+    The last step of an epoch takes what is left, so its batch may be smaller.
+
+    Args:
+      num_images: size of the training split.
+      batch_size: images in a step, over all micro-batches and replicas.
+      num_replicas: devices that share a step; a last batch too small to give each an image is left out.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int, num_replicas: int = 1) -> None:
+        full, rest = divmod(num_images, batch_size)
+        self.batch_size = batch_size
+        self.steps_per_epoch = full + (rest >= num_replicas if rest else 0)
+        self._ragged = bool(rest) and self.steps_per_epoch > full
+        self._num_images = num_images
+        self._seed = seed
+        self._epoch, self._order = -1, np.empty(0, np.int32)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """int32 ``[num_images]``: the permutation of one epoch."""
+        if epoch != self._epoch:
+            # The raw stream of a counter-based generator is fixed for good, unlike numpy's shuffles.
+            keys = np.random.Philox(key=[self._seed, epoch]).random_raw(self._num_images)
+            self._epoch, self._order = epoch, np.argsort(keys, kind="stable").astype(np.int32)
+        return self._order
+
+    def indices(self, first_step: int, num_steps: int) -> np.ndarray:
+        """int32 ``[num_steps, batch]``: the images of steps that lie in one epoch and have equal batches."""
+        epoch, begin = divmod(first_step, self.steps_per_epoch)
+        begin *= self.batch_size
+        return self.order(epoch)[begin : begin + num_steps * self.batch_size].reshape(num_steps, -1)
+
+    def images(self, first_step: int, num_steps: int) -> int:
+        """How many images these steps train on."""
+        return self.indices(first_step, num_steps).size
+
+    def blocks(
+        self, first_step: int, end_step: int, most: int, periods: Sequence[int]
+    ) -> Iterator[tuple[int, int]]:
+        """Yields ``(first_step, num_steps)`` that cover the steps up to ``end_step``.
+
+        A block has at most ``most`` steps and ends at every multiple of a period; one epoch's ragged last
+        step is a block of its own.
+        """
+        step = first_step
+        while step < end_step:
+            epoch_end = (step // self.steps_per_epoch + 1) * self.steps_per_epoch
+            ends = [step + most, end_step, epoch_end]
+            if self._ragged and step < epoch_end - 1:
+                ends.append(epoch_end - 1)
+            ends += [(step // period + 1) * period for period in periods if period]
+            yield step, min(ends) - step
+            step = min(ends)
+
+
+class Feed(Protocol):
+    """Delivers blocks, and takes a step's images from one inside the graph."""
+
+    def dataset(self, blocks: Sequence[tuple[int, int]]) -> tf.data.Dataset:
+        """One element for each block, in order."""
+
+    def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``rows`` of the block's ``step``."""
+
+    def batch_size(self, block: tf.Tensor) -> tf.Tensor:
+        """int32 scalar: images in each step of the block."""
+
+
+class ResidentFeed:
+    """All images stay on the device as uint8; `tf.data` delivers only which to take."""
+
+    def __init__(self, split: Split, plan: Plan) -> None:
+        self._plan = plan
+        self._images = tf.constant(split.images)
+        self._labels = tf.constant(split.labels.astype(np.int32))
+
+    def dataset(self, blocks: Sequence[tuple[int, int]]) -> tf.data.Dataset:
+        def elements() -> Iterator[np.ndarray]:
+            for block in blocks:
+                yield self._plan.indices(*block)
+
+        spec = tf.TensorSpec([None, None], tf.int32)
+        return tf.data.Dataset.from_generator(elements, output_signature=spec).prefetch(4)
+
+    def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        indices = tf.gather(block[step], rows)
+        return tf.gather(self._images, indices), tf.gather(self._labels, indices)
+
+    def batch_size(self, block: tf.Tensor) -> tf.Tensor:
+        return tf.shape(block)[1]
+
+
+class StreamingFeed:
+    """`tf.data` reads the images from where they lie, such as a memory-mapped file; memory stays flat."""
+
+    def __init__(self, split: Split, plan: Plan) -> None:
+        self._plan = plan
+        self._split = split
+
+    def dataset(self, blocks: Sequence[tuple[int, int]]) -> tf.data.Dataset:
+        def elements() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for block in blocks:
+                indices = self._plan.indices(*block)
+                yield self._split.images[indices], self._split.labels[indices].astype(np.int32)
+
+        height, width = self._split.images.shape[1:]
+        spec = (
+            tf.TensorSpec([None, None, height, width], tf.uint8),
+            tf.TensorSpec([None, None], tf.int32),
+        )
+        return tf.data.Dataset.from_generator(elements, output_signature=spec).prefetch(2)
+
+    def take(
+        self, block: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, rows: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = block
+        return tf.gather(images[step], rows), tf.gather(labels[step], rows)
+
+    def batch_size(self, block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return tf.shape(block[1])[1]

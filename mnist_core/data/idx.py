@@ -1,0 +1,145 @@
+"""The IDX format of the MNIST files: a magic number, the dimensions, then the bytes.
+
+The format is described at the end of http://yann.lecun.com/exdb/mnist/: two zero bytes, the code of the type
+(0x08: unsigned bytes), the number of dimensions, each dimension as a big-endian 32-bit integer, the items.
+"""
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from mnist_core.errors import InputError
+from mnist_core.files import atomic_write
+
+UNSIGNED_BYTE = 0x08
+MAX_DIMENSIONS = 4
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK_BYTES = 1 << 20
+
+
+class _DefectError(Exception):
+    """What is wrong with a file; `read_idx` adds the path and the remedy."""
+
+
+def read_idx(path: str | Path, *, mmap: bool = False) -> np.ndarray:
+    """Reads an IDX file of unsigned bytes, raw or compressed with gzip (told by its content).
+
+    Args:
+      path: The file.
+      mmap: Give a read-only `numpy.memmap` of a raw file, which may then be larger than memory. A compressed
+        file is read into memory all the same.
+
+    Returns:
+      uint8 array of 1 to 4 dimensions.
+
+    Raises:
+      InputError: the file is missing, unreadable or not exactly what its header announces.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            compressed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            file.seek(0)
+            if compressed:
+                with gzip.GzipFile(fileobj=file) as unpacked:
+                    return _read(unpacked)
+            return _map(file) if mmap else _read(file)
+    except _DefectError as defect:
+        reason = str(defect)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        reason = f"corrupt gzip data ({error})"
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; a readable IDX file is needed") from error
+    raise InputError(f"{path}: {reason}; put a whole IDX file of unsigned bytes in its place")
+
+
+def write_idx(path: str | Path, array: np.ndarray) -> None:
+    """Writes a uint8 array of 1 to 4 dimensions, atomically; compressed when the name ends in ``.gz``.
+
+    Raises:
+      ValueError: IDX, as read here, can't hold the array.
+      OSError: the folder can't be written, or the disk is full.
+    """
+    path = Path(path)
+    head = _header(array)
+    with atomic_write(path) as file:
+        if path.suffix == ".gz":
+            # Neither name nor time, so that equal arrays give equal files.
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
+                packed.write(head)
+                packed.write(np.ascontiguousarray(array).data)
+        else:
+            file.write(head)
+            file.write(np.ascontiguousarray(array).data)
+
+
+def content_sha256(array: np.ndarray) -> str:
+    """The sha256, in hexadecimal, of the uncompressed IDX file that holds the uint8 ``array``."""
+    digest = hashlib.sha256(_header(array))
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _header(array: np.ndarray) -> bytes:
+    if array.dtype != np.uint8 or not 1 <= array.ndim <= MAX_DIMENSIONS or array.size == 0:
+        raise ValueError(
+            f"IDX holds uint8 arrays of 1 to {MAX_DIMENSIONS} dimensions, not {array.dtype} {array.shape}"
+        )
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, UNSIGNED_BYTE, array.ndim, *array.shape)
+
+
+def _read_shape(file: BinaryIO) -> tuple[int, ...]:
+    magic = file.read(4)
+    if not magic:
+        raise _DefectError("the file is empty")
+    if len(magic) < 4:
+        raise _DefectError(f"truncated: {len(magic)} bytes, an IDX header has 8 or more")
+    zeros, kind, dimensions = magic[:2], magic[2], magic[3]
+    if zeros != b"\0\0":
+        raise _DefectError(f"not an IDX file: it starts with 0x{magic.hex()}, 0x000008.. expected")
+    if kind != UNSIGNED_BYTE:
+        raise _DefectError(f"holds IDX type 0x{kind:02x}, 0x{UNSIGNED_BYTE:02x} (unsigned bytes) expected")
+    if not 1 <= dimensions <= MAX_DIMENSIONS:
+        raise _DefectError(f"announces {dimensions} dimensions, 1 to {MAX_DIMENSIONS} expected")
+    sizes = file.read(4 * dimensions)
+    if len(sizes) < 4 * dimensions:
+        raise _DefectError(f"truncated: header of {4 + len(sizes)} bytes, {4 + 4 * dimensions} expected")
+    shape = struct.unpack(f">{dimensions}I", sizes)
+    if 0 in shape:
+        raise _DefectError(f"announces {_text(shape)} items")
+    return shape
+
+
+def _read(file: BinaryIO) -> np.ndarray:
+    shape = _read_shape(file)
+    count = math.prod(shape)
+    items = bytearray()
+    # In pieces, so that only bytes that are really there, not a header's claim, take memory.
+    while piece := file.read(min(CHUNK_BYTES, count - len(items))):
+        items += piece
+    if len(items) < count:
+        raise _DefectError(f"truncated: {len(items)} items, its header announces {_text(shape)}")
+    # Reading past the last item also makes gzip check its checksum.
+    if file.read(1):
+        raise _DefectError(f"bytes follow the {_text(shape)} items that its header announces")
+    return np.frombuffer(items, np.uint8).reshape(shape)
+
+
+def _map(file: BinaryIO) -> np.memmap:
+    shape = _read_shape(file)
+    count, start = math.prod(shape), file.tell()
+    found = os.fstat(file.fileno()).st_size - start
+    if found != count:
+        raise _DefectError(f"holds {found} items, its header announces {_text(shape)}")
+    return np.memmap(file, np.uint8, mode="r", offset=start, shape=shape)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    sizes = "x".join(map(str, shape))
+    return f"{sizes} = {math.prod(shape)}" if len(shape) > 1 else sizes

@@ -1,0 +1,50 @@
+"""Failures that a user can act on. Each prints as one line and has its exit code."""
+
+import sys
+
+
+class MnistCoreError(Exception):
+    """An expected failure: the message names the cause and the remedy in one line."""
+
+    exit_code = 1
+
+
+class UsageError(MnistCoreError):
+    """A flag, a configuration or an argument is unusable."""
+
+    exit_code = 2
+
+
+class InputError(MnistCoreError):
+    """A data file, a checkpoint, a run or an image is missing or corrupt."""
+
+    exit_code = 3
+
+
+class DeviceError(MnistCoreError):
+    """The device that was asked for is not there."""
+
+    exit_code = 4
+
+
+class DivergedError(MnistCoreError):
+    """The loss or a gradient became NaN or infinite."""
+
+    exit_code = 5
+
+
+class TargetMissedError(MnistCoreError):
+    """The final test accuracy is below ``target_accuracy``."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(MnistCoreError):
+    """The run was interrupted after its state had been saved."""
+
+    exit_code = 130
+
+
+def warn(message: str) -> None:
+    """Prints one line for the person at the terminal; stdout is kept for results."""
+    print(message, file=sys.stderr, flush=True)

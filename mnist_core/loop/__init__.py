@@ -1,0 +1,1 @@
+"""The hand-written training loop: step, block, optimizer, outer loop, hooks, checkpoints."""

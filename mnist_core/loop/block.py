@@ -1,0 +1,69 @@
+"""K steps of training in one call of the device."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_core.data.feed import Feed
+from mnist_core.loop.step import Batch, TrainStep
+
+
+class Block:
+    """Runs blocks of steps as one `tf.function`, traced once for a whole run.
+
+    Step numbers and counts enter as tensors; the scalars of every step come back as arrays, so that logging
+    costs the device nothing and is free to thin them out.
+
+    Args:
+      jit: compile with XLA; each block size is then compiled once.
+    """
+
+    def __init__(self, step: TrainStep, feed: Feed, element_spec: Any, *, jit: bool = False) -> None:
+        self._step = step
+        self._feed = feed
+        self._strategy = tf.distribute.get_strategy()
+        self._names: list[str] = []
+        signature = (element_spec, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int32))
+        self.function = tf.function(self._run, input_signature=signature, jit_compile=jit or None)
+
+    def __call__(self, block: Any, first_step: int, num_steps: int) -> dict[str, np.ndarray]:
+        """Trains on one element of the feed.
+
+        Returns:
+          float32 ``[num_steps]`` for each scalar of `TrainStep`, and scalars of the last step:
+          ``weight_norm`` after it and ``update_norm``, the length of its change of the weights.
+        """
+        rows, norms = self.function(
+            block, tf.constant(first_step, tf.int64), tf.constant(num_steps, tf.int32)
+        )
+        scalars = dict(zip(self._names, rows.numpy().T, strict=True))
+        if len(rows) != num_steps:
+            raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")
+        return {**scalars, "weight_norm": norms[0].numpy(), "update_norm": norms[1].numpy()}
+
+    def _run(self, block: Any, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        one_step = tf.function(self._one_step, autograph=True)
+        rows = tf.TensorArray(tf.float32, size=num_steps)
+        last = num_steps - 1
+        for i in tf.range(last):
+            rows = rows.write(i, one_step(block, i, first_step + tf.cast(i, tf.int64)))
+        weights = [variable.value for variable in self._step.model.trainable_variables]
+        before = [weight.read_value() for weight in weights]
+        rows = rows.write(last, one_step(block, last, first_step + tf.cast(last, tf.int64)))
+        after = [weight.read_value() for weight in weights]
+        moved = [new - old for new, old in zip(after, before, strict=True)]
+        return rows.stack(), tf.stack([tf.linalg.global_norm(after), tf.linalg.global_norm(moved)])
+
+    def _one_step(self, block: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
+        results = self._strategy.run(self._replica_step, args=(block, i, global_step))
+        # Every replica holds the same sums.
+        return self._strategy.experimental_local_results(results)[0]
+
+    def _replica_step(self, block: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
+        replica = tf.distribute.get_replica_context()
+        size = self._feed.batch_size(block)
+        rows = tf.range(replica.replica_id_in_sync_group, size, replica.num_replicas_in_sync)
+        scalars = self._step(Batch(*self._feed.take(block, i, rows), rows, size), global_step)
+        self._names = list(scalars)
+        return tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])

@@ -1,0 +1,96 @@
+"""Checkpoints: one ``.npz`` file each, written whole or not at all, readable without TensorFlow.
+
+A file holds arrays named ``group/000`` and a JSON text ``meta``. The zip container keeps a CRC of every
+member, so a file that was cut short or changed on the disk is found out when it is read.
+"""
+
+import contextlib
+import json
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnist_core.errors import InputError
+from mnist_core.files import atomic_write
+
+FORMAT = 1
+CHECKPOINTS = "checkpoints"  # folder in the run directory
+
+
+class Checkpoints:
+    """The checkpoints of a run: the newest ``keep``, and the best."""
+
+    def __init__(self, folder: Path, keep: int = 3) -> None:
+        self.folder = Path(folder)
+        self._keep = keep
+
+    def paths(self) -> list[Path]:
+        """The files by step, newest first; the best is not among them."""
+        return sorted(self.folder.glob("step-*.npz"), reverse=True)
+
+    def save(
+        self,
+        step: int,
+        groups: Mapping[str, Sequence[np.ndarray]],
+        meta: Mapping[str, Any],
+        best: bool = False,
+    ) -> Path:
+        """Writes a checkpoint, as ``best.npz`` too where ``best``, and removes the ones that are too old.
+
+        Raises:
+          OSError: the disk is full, or the folder can't be written; older checkpoints are as they were.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:08d}.npz"
+        arrays = {
+            f"{group}/{i:03d}": value for group, values in groups.items() for i, value in enumerate(values)
+        }
+        text = json.dumps({"format": FORMAT, "step": step, **meta})
+        with atomic_write(path) as file:
+            np.savez(file, meta=np.array(text), **arrays)
+        if best:
+            self._link_best(path)
+        for old in self.paths()[self._keep :]:
+            old.unlink()
+        return path
+
+    def _link_best(self, path: Path) -> None:
+        # A second name costs no space, and outlives the first when that grows old.
+        temporary = self.folder / ".best.npz.partial"
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:
+            with atomic_write(self.folder / "best.npz") as file:
+                file.write(path.read_bytes())
+        else:
+            os.replace(temporary, self.folder / "best.npz")
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
+    """Reads ``(groups, meta)`` as given to `Checkpoints.save`, every CRC checked.
+
+    Raises:
+      InputError: the file is missing, cut short, corrupt or not one of ours.
+    """
+    groups: dict[str, list[np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(str(archive["meta"]))
+            for name in sorted(set(archive.files) - {"meta"}):
+                groups.setdefault(name.split("/")[0], []).append(archive[name])
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such checkpoint; name a run that has one") from error
+    except KeyError as error:
+        raise InputError(f"{path}: not a checkpoint of mnist_core") from error
+    # numpy and zipfile raise many kinds for a damaged file; all mean the same to the user.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged or not a checkpoint ({error})") from error
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise InputError(f"{path}: not a checkpoint of this version of mnist_core")
+    return groups, meta

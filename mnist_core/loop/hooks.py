@@ -1,0 +1,207 @@
+"""What happens at the edges of the loop: plain objects, called on the host once a block or more rarely."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mnist_core.config import Config
+from mnist_core.data.datasets import Split
+from mnist_core.errors import MnistCoreError, UsageError
+from mnist_core.metrics import Report
+
+COUNTERS = ("step", "best", "stop_reason", "seconds", "timed_images", "timed_seconds", "evaluated_at")
+
+
+class HookError(MnistCoreError):
+    """A hook failed; the message names it."""
+
+
+@dataclasses.dataclass
+class Run:
+    """What hooks see of a run, and the counters that its checkpoints keep.
+
+    ``seconds`` is the wall-clock time in `Trainer.fit` up to the last trained step; ``timed_*`` leave out
+    evaluation, checkpoints and the first block, which compiles.
+    """
+
+    config: Config
+    model: keras.Model
+    steps_per_epoch: int
+    total_steps: int
+    directory: Path | None = None
+    step: int = 0
+    best: dict[str, float] | None = None
+    stop_reason: str = ""
+    seconds: float = 0.0
+    timed_images: int = 0
+    timed_seconds: float = 0.0
+    evaluated_at: int = -1
+    saved_at: int = -1
+
+    @property
+    def epoch(self) -> float:
+        """Epochs trained so far, with fractions."""
+        return self.step / self.steps_per_epoch
+
+    @property
+    def images_per_second(self) -> float:
+        """Training throughput; 0 before the second block."""
+        return self.timed_images / self.timed_seconds if self.timed_seconds else 0.0
+
+    def stop(self, why: str) -> None:
+        """Ends training after this block. The first reason stays."""
+        self.stop_reason = self.stop_reason or why
+
+    def counters(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON values."""
+        return {name: getattr(self, name) for name in COUNTERS}
+
+    def restore(self, counters: dict[str, Any]) -> None:
+        """Takes back what `counters` returned."""
+        for name in COUNTERS:
+            setattr(self, name, counters[name])
+        self.saved_at = self.step
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return bool(self.stop_reason) or self.step >= self.total_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockLog:
+    """What a block of K steps did.
+
+    Attributes:
+      steps: int ``[K]``, the numbers of the steps, the run's first being 1.
+      scalars: float32 ``[K]`` by name, as `TrainStep` returns them.
+      weight_norm, update_norm: of the last step.
+      images_per_second, steps_per_second, data_wait_fraction: of the block.
+    """
+
+    steps: np.ndarray
+    scalars: dict[str, np.ndarray]
+    weight_norm: float
+    update_norm: float
+    images_per_second: float
+    steps_per_second: float
+    data_wait_fraction: float
+
+
+class Hook:
+    """Override what you need. Any object with some of these methods will do; the rest costs nothing."""
+
+    def on_start(self, run: Run) -> None:
+        """Before the first step, after a checkpoint was restored: ``run.step`` says where the run begins."""
+
+    def on_block(self, run: Run, log: BlockLog) -> None:
+        """After a block of steps whose losses are finite."""
+
+    def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
+        """After the validation images ``split`` have been scored."""
+
+    def on_checkpoint(self, run: Run, path: Path) -> None:
+        """After a checkpoint has been written."""
+
+    def on_test(self, run: Run, report: Report, split: Split) -> None:
+        """After the test images have been scored, once, at the end."""
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        """When the run fails or is interrupted."""
+
+    def on_end(self, run: Run) -> None:
+        """Last of all, also after a failure: close what was opened."""
+
+    def before_checkpoint(self, run: Run) -> None:
+        """Before a checkpoint is written: what it covers must be on disk first."""
+
+    def state(self) -> dict[str, Any]:
+        """JSON values that a checkpoint should keep for this hook."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes back what `state` returned."""
+
+
+class Hooks:
+    """Calls hooks in their order, only where they define the method."""
+
+    def __init__(self, hooks: Sequence[Any]) -> None:
+        self._hooks = list(hooks)
+
+    def __call__(self, event: str, *args: Any) -> None:
+        """Calls ``event`` of every hook that defines it.
+
+        Raises:
+          HookError: a hook raised something unexpected. Our own errors and OSError pass through.
+        """
+        for hook in self._hooks:
+            if not self._defines(hook, event):
+                continue
+            try:
+                getattr(hook, event)(*args)
+            except (MnistCoreError, OSError):
+                raise
+            except Exception as error:
+                name = type(hook).__name__
+                raise HookError(f"hook {name} failed in {event}: {type(error).__name__}: {error}") from error
+
+    def state(self) -> dict[str, Any]:
+        """The states of all hooks by class name."""
+        return {type(hook).__name__: hook.state() for hook in self._hooks if self._defines(hook, "state")}
+
+    def restore(self, states: dict[str, Any]) -> None:
+        """Gives the hooks back what `state` returned."""
+        for hook in self._hooks:
+            if self._defines(hook, "restore") and type(hook).__name__ in states:
+                hook.restore(states[type(hook).__name__])
+
+    @staticmethod
+    def _defines(hook: Any, event: str) -> bool:
+        method = getattr(type(hook), event, None)
+        return method is not None and method is not getattr(Hook, event)
+
+
+class EarlyStopping(Hook):
+    """Stops after ``patience`` evaluations in a row without a better one."""
+
+    def __init__(self, metric: str = "eval/accuracy", patience: int = 3) -> None:
+        if metric not in ("eval/accuracy", "eval/loss"):
+            raise UsageError(f"EarlyStopping watches eval/accuracy or eval/loss, not '{metric}'")
+        self._metric = metric.removeprefix("eval/")
+        self._sign = -1 if self._metric == "loss" else 1
+        self._patience = patience
+        self._best = -np.inf
+        self._worse = 0
+
+    def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
+        value = self._sign * getattr(report, self._metric)
+        if value > self._best:
+            self._best, self._worse = value, 0
+            return
+        self._worse += 1
+        if self._worse >= self._patience:
+            run.stop(f"eval/{self._metric} has not improved in {self._worse} evaluations")
+
+    def state(self) -> dict[str, Any]:
+        return {"best": float(self._best), "worse": self._worse}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._best, self._worse = state["best"], state["worse"]
+
+
+class TargetAccuracy(Hook):
+    """Stops once the validation accuracy reaches ``target``."""
+
+    def __init__(self, target: float) -> None:
+        self._target = target
+
+    def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
+        if report.accuracy >= self._target:
+            run.stop(f"eval/accuracy reached {self._target}")

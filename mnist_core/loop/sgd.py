@@ -1,0 +1,99 @@
+"""Optimizers of the loop: our SGD, and any Keras optimizer in its place.
+
+An optimizer here has four things: ``build(variables)``, ``apply(gradients, learning_rate)``,
+``learning_rate(schedule, step)`` and ``variables``. `apply` runs on every replica, with gradients that were
+already summed over all of them, and changes that replica's own copy of the variables.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from mnist_core.config import Config
+from mnist_core.errors import UsageError
+from mnist_core.loop.schedule import Schedule
+
+
+class SGD:
+    """Stochastic gradient descent with momentum, Nesterov's momentum and decoupled weight decay.
+
+    v <- momentum * v - lr * g, then w <- w + v, or with Nesterov w <- w + momentum * v - lr * g: Keras's
+    update (Sutskever et al. 2013) by TensorFlow's fused kernel. Kernels (rank >= 2) first lose the share
+    lr * weight_decay (Loshchilov & Hutter 2019); biases and normalisation do not decay.
+    """
+
+    def __init__(self, momentum: float = 0.9, nesterov: bool = True, weight_decay: float = 0.0) -> None:
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.weight_decay = weight_decay
+        self.variables: list[tf.Variable] = []
+
+    def build(self, variables: Sequence[tf.Variable]) -> None:
+        """Makes a velocity for each variable."""
+        self._weights = list(variables)
+        self.variables = [
+            tf.Variable(tf.zeros_like(weight), trainable=False, name="velocity") for weight in self._weights
+        ]
+
+    def learning_rate(self, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
+        """float32 scalar: the rate of this step."""
+        return schedule(step)
+
+    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
+        """Moves the variables against ``gradients``, in the order given to `build`."""
+        for weight, velocity, gradient in zip(self._weights, self.variables, gradients, strict=True):
+            if self.weight_decay and len(weight.shape) > 1:
+                weight.assign_sub(learning_rate * self.weight_decay * weight)
+            tf.raw_ops.ResourceApplyKerasMomentum(
+                var=weight.handle,
+                accum=velocity.handle,
+                lr=learning_rate,
+                grad=gradient,
+                momentum=self.momentum,
+                use_nesterov=self.nesterov,
+            )
+
+
+class KerasOptimizer:
+    """Lets a ``keras.optimizers.Optimizer`` stand in for `SGD`, with its own learning rate."""
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
+        self._optimizer = optimizer
+        self.variables: list[tf.Variable] = []
+
+    def build(self, variables: Sequence[tf.Variable]) -> None:
+        """Makes the optimizer's slots."""
+        self._weights = list(variables)
+        self._optimizer.build(self._weights)
+        self.variables = [variable.value for variable in self._optimizer.variables]
+
+    def learning_rate(self, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
+        """float32 scalar: the optimizer's own rate."""
+        return tf.cast(self._optimizer.learning_rate, tf.float32)
+
+    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
+        """Hands the gradients on; Keras sums them over the replicas, which they already are."""
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        self._optimizer.apply([gradient / replicas for gradient in gradients], self._weights)
+
+
+Optimizer = SGD | KerasOptimizer
+
+
+def from_config(config: Config) -> Optimizer:
+    """Our SGD, or the Keras optimizer that ``config.optimizer`` names, at the peak learning rate.
+
+    Raises:
+      UsageError: Keras knows no such optimizer.
+    """
+    if config.optimizer == "sgd":
+        return SGD(config.momentum, config.nesterov, config.weight_decay)
+    try:
+        optimizer = keras.optimizers.get(config.optimizer)
+    except ValueError as error:
+        raise UsageError(
+            f"--optimizer must be sgd or a Keras optimizer such as adam, not '{config.optimizer}'"
+        ) from error
+    optimizer.learning_rate = config.lr
+    return KerasOptimizer(optimizer)

@@ -1,0 +1,119 @@
+"""Everything that training changes: the model, and the variables that go with it."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_core import models
+from mnist_core.config import Config
+from mnist_core.errors import InputError, UsageError
+from mnist_core.loop import sgd
+from mnist_core.loop.ema import WeightAverage
+from mnist_core.loop.loss_scale import LossScale
+
+ModelSource = keras.Model | Callable[[], keras.Model]
+
+
+class TrainState:
+    """Model, optimizer, and where the run asks for them averaged weights and a loss scale.
+
+    Made under the strategy in force. A model given as a function is made with the run's precision; one given
+    ready keeps its own.
+
+    Raises:
+      UsageError: a ready model contradicts an explicit precision, or the model has nothing to train.
+    """
+
+    def __init__(self, config: Config, precision: str, model: ModelSource, optimizer: sgd.Optimizer) -> None:
+        self.model, self.precision = _make_model(model, precision, explicit=config.precision != "auto")
+        self.optimizer = optimizer
+        self.optimizer.build([variable.value for variable in self.model.trainable_variables])
+        self.loss_scale = LossScale() if self.precision == "mixed_float16" else None
+        self.average = WeightAverage(self.model, config.ema) if config.ema else None
+
+    def variables(self) -> dict[str, list[tf.Variable]]:
+        """All variables, by the group that a checkpoint keeps them in."""
+        groups = {
+            "model": [variable.value for variable in self.model.variables],
+            "optimizer": self.optimizer.variables,
+            "average": self.average.variables if self.average else [],
+            "loss_scale": self.loss_scale.variables if self.loss_scale else [],
+        }
+        return {name: variables for name, variables in groups.items() if variables}
+
+    def arrays(self) -> dict[str, list[np.ndarray]]:
+        """The values of `variables`."""
+        return {name: [variable.numpy() for variable in group] for name, group in self.variables().items()}
+
+    def assign(self, path: Path, groups: dict[str, list[np.ndarray]]) -> None:
+        """Takes the values of a checkpoint read from ``path``.
+
+        Raises:
+          InputError: they don't fit; then nothing has changed.
+        """
+        variables = self.variables()
+        if set(groups) != set(variables):
+            raise InputError(
+                f"{path}: holds {', '.join(groups)}, not {', '.join(variables)}; it belongs to another run"
+            )
+        for name, wanted in variables.items():
+            check_fit(path, name, groups[name], wanted)
+        for name, wanted in variables.items():
+            for variable, value in zip(wanted, groups[name], strict=True):
+                variable.assign(value)
+
+    def scored_weights(self) -> AbstractContextManager[None]:
+        """Inside, the model has the weights to be scored: the averaged ones where there are some."""
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def weights_sha256(self) -> str:
+        """Hash of the trainable weights in creation order, as little-endian float32."""
+        digest = hashlib.sha256()
+        for variable in self.model.trainable_variables:
+            digest.update(variable.value.numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+
+def check_fit(path: Path, name: str, stored: list[np.ndarray], wanted: list[tf.Variable]) -> None:
+    """Checks that the arrays of a checkpoint fit the variables that they are meant for.
+
+    Raises:
+      InputError: their number, a shape or a dtype differs.
+    """
+    have = [(tuple(array.shape), str(array.dtype)) for array in stored]
+    want = [(tuple(variable.shape), variable.dtype.name) for variable in wanted]
+    if have != want:
+        raise InputError(
+            f"{path}: its {len(have)} {name} variables {[shape for shape, _ in have]} don't fit the "
+            f"{len(want)} of the run; it belongs to another network or optimizer"
+        )
+
+
+@contextlib.contextmanager
+def dtype_policy(precision: str) -> Any:
+    """Layers made inside have the Keras policy ``precision``."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _make_model(model: ModelSource, precision: str, *, explicit: bool) -> tuple[keras.Model, str]:
+    if not isinstance(model, keras.Model):
+        with dtype_policy(precision):
+            return models.build(model()), precision
+    own = model.dtype_policy.name
+    if explicit and own != precision:
+        raise UsageError(
+            f"--precision is {precision}, but {model.name} was made as {own}; pass its class, not an instance"
+        )
+    return models.build(model), own

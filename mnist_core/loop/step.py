@@ -1,0 +1,136 @@
+"""One step of training, as five small verbs. Override one to change what is learned."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mnist_core.config import Config
+from mnist_core.data.augment import Augmentation
+from mnist_core.loop.schedule import Schedule
+from mnist_core.loop.state import TrainState
+from mnist_core.randomness import StepRandom, step_random
+
+Scalars = dict[str, tf.Tensor]
+
+
+class Batch(NamedTuple):
+    """What a gradient is taken over: a step's images, or this replica's or micro-batch's part of them.
+
+    Attributes:
+      images: uint8 ``[n, 28, 28]`` from the feed; float32 ``[n, 28, 28, 1]`` in [0, 1] for the verbs.
+      labels: int32 ``[n]``.
+      rows: int32 ``[n]``, the places of these images in the whole batch of the step.
+      size: int32 scalar, images in the whole batch.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    rows: tf.Tensor
+    size: tf.Tensor
+
+    @property
+    def share(self) -> tf.Tensor:
+        """float32 scalar: the part of the whole batch that is here."""
+        return tf.cast(tf.shape(self.labels)[0], tf.float32) / tf.cast(self.size, tf.float32)
+
+
+class TrainStep:
+    """Forward, loss, gradients, update.
+
+    Everything runs on one replica's part of the batch. Gradients are weighted by that part's share and summed
+    by hand over micro-batches and replicas, which gives the mean over the whole batch, however it was split.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        state: TrainState,
+        schedule: Schedule,
+    ) -> None:
+        self.config = config
+        self.model = state.model
+        self.optimizer = state.optimizer
+        self.loss_scale = state.loss_scale
+        self.average = state.average
+        self.schedule = schedule
+        self.augment = Augmentation.from_config(config)
+
+    def forward(self, batch: Batch) -> tf.Tensor:
+        """Logits ``[n, 10]``, in the compute dtype."""
+        return self.model(batch.images, training=True)
+
+    def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        """float32 scalar: mean cross-entropy of float32 ``logits``, plus the model's own losses."""
+        smoothing = self.config.label_smoothing
+        if smoothing:
+            targets = tf.one_hot(batch.labels, 10, 1 - 0.9 * smoothing, 0.1 * smoothing)
+            entropy = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        else:
+            entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
+        return tf.add_n([tf.reduce_mean(entropy), *self.model.losses])
+
+    def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
+        """Gradients of the loss, times the batch's share, and what is summed up to be logged."""
+        with tf.GradientTape() as tape:
+            logits = tf.cast(self.forward(batch), tf.float32)
+            loss = self.loss(batch, logits) * batch.share
+            scaled = loss * self.loss_scale.scale if self.loss_scale else loss
+        gradients = tape.gradient(
+            scaled,
+            [variable.value for variable in self.model.trainable_variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        wrong = tf.argmax(logits, axis=1, output_type=tf.int32) != batch.labels
+        return gradients, {"loss": loss, "error_count": tf.reduce_sum(tf.cast(wrong, tf.float32))}
+
+    def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
+        """Moves the weights by gradients that are summed over all replicas."""
+        if self.loss_scale:
+            gradients = self.loss_scale.unscale(gradients)
+        norm = tf.linalg.global_norm(gradients)
+        learning_rate = self.optimizer.learning_rate(self.schedule, step)
+        if self.config.clip_norm:
+            clip = tf.minimum(1.0, self.config.clip_norm / tf.maximum(norm, 1e-12))
+            gradients = [gradient * clip for gradient in gradients]
+
+        def apply() -> None:
+            self.optimizer.apply(gradients, learning_rate)
+            if self.average:
+                self.average.update(step)
+
+        scalars = {"gradient_norm": norm, "learning_rate": learning_rate}
+        if self.loss_scale:
+            scalars["loss_scale"] = self.loss_scale.scale.read_value()
+            self.loss_scale.guard(norm, apply)
+            scalars["skipped_steps"] = tf.cast(self.loss_scale.skipped, tf.float32)
+        else:
+            apply()
+        return scalars
+
+    def __call__(self, batch: Batch, step: tf.Tensor) -> Scalars:
+        """Trains on this replica's uint8 ``batch``; returns float32 scalars of the whole batch."""
+        gradients, sums = self._accumulate(batch, step)
+        gradients, sums = tf.distribute.get_replica_context().all_reduce("SUM", (gradients, sums))
+        sums["accuracy"] = 1 - sums["error_count"] / tf.cast(batch.size, tf.float32)
+        return {**sums, **self.update(gradients, step)}
+
+    def _accumulate(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+        """Sums gradients over micro-batches of at most ``batch_size`` images over all replicas."""
+        if self.config.gradient_accumulation == 1:
+            return self._prepared_gradients(batch, step)
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        micro_size = -(-self.config.batch_size // replicas)
+        gradients = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
+        sums = {"loss": tf.zeros([]), "error_count": tf.zeros([])}
+        for begin in tf.range(0, tf.shape(batch.labels)[0], micro_size):
+            part = Batch(*(values[begin : begin + micro_size] for values in batch[:3]), batch.size)
+            more, scalars = self._prepared_gradients(part, step)
+            gradients = [total + one for total, one in zip(gradients, more, strict=True)]
+            sums = {name: sums[name] + scalars[name] for name in sums}
+        return gradients, sums
+
+    def _prepared_gradients(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+        random = StepRandom(self.config.seed, step, batch.size, batch.rows)
+        images = tf.cast(batch.images[..., tf.newaxis], tf.float32) / 255.0
+        with step_random(random):
+            return self.gradients(batch._replace(images=self.augment(images, random)))

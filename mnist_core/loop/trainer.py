@@ -1,0 +1,265 @@
+"""The outer loop: evaluate, save, run a block of steps, look at it, tell the hooks; and again."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_core import device, models
+from mnist_core.config import Config, period_steps
+from mnist_core.data.datasets import Dataset, Split, hold_out, load
+from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
+from mnist_core.errors import DivergedError, InterruptedRunError
+from mnist_core.loop import schedule, sgd
+from mnist_core.loop.block import Block
+from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
+from mnist_core.loop.evaluator import Evaluator
+from mnist_core.loop.hooks import BlockLog, EarlyStopping, Hooks, Run, TargetAccuracy
+from mnist_core.loop.interrupt import Interrupts
+from mnist_core.loop.state import ModelSource, TrainState
+from mnist_core.loop.step import TrainStep
+from mnist_core.metrics import Report
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run: its counters, the score of its last weights on the test images, their hash."""
+
+    run: Run
+    report: Report
+    weights_sha256: str
+
+
+class Trainer:
+    """Trains a model on a dataset, by blocks of `TrainStep`, under the strategy in force.
+
+    Args:
+      config: what to do.
+      model: a subclassed ``keras.Model``, or a function such as its class that makes one and so gives it the
+        run's precision; left out, the one that ``config.model`` names.
+      data: left out, what ``config.dataset`` names.
+      step: `TrainStep` or a subclass.
+      optimizer: a Keras optimizer to stand in for our SGD.
+      hooks: objects with methods of `hooks.Hook`.
+
+    Raises:
+      UsageError, InputError, DeviceError: something asked for is unusable.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        model: ModelSource | None = None,
+        data: Dataset | None = None,
+        step: type[TrainStep] = TrainStep,
+        optimizer: keras.optimizers.Optimizer | None = None,
+        hooks: Sequence[Any] = (),
+    ) -> None:
+        self.config = config
+        self.device = device.choose(config.device, config.precision, deterministic=config.deterministic)
+        self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
+        held_out = config.validation_size
+        train, self.validation = hold_out(
+            self.data.train, len(self.data.train) // 12 if held_out is None else held_out
+        )
+        self._strategy = tf.distribute.get_strategy()
+        self._plan = Plan(
+            len(train),
+            config.batch_size * config.gradient_accumulation,
+            config.seed,
+            self._strategy.num_replicas_in_sync,
+        )
+        with self._placed():
+            self._feed = (ResidentFeed if config.feed == "resident" else StreamingFeed)(train, self._plan)
+            self.state = self._make_state(model, optimizer)
+        self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
+        self._step = step(config, self.state, schedule.from_config(config, self.run.total_steps))
+        self._evaluator = Evaluator(self.state.model)
+        self._hooks = Hooks([*self._stopping_hooks(), *hooks])
+        self._checkpoints: Checkpoints | None = None
+
+    def fit(self, directory: Path | None = None) -> Result:
+        """Trains to the end and scores the last weights on the test images.
+
+        Args:
+          directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
+
+        Raises:
+          DivergedError: the loss became NaN or infinite.
+          InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
+          HookError: a hook failed.
+        """
+        run = self.run
+        run.directory = directory
+        self._checkpoints = Checkpoints(directory / CHECKPOINTS, self.config.keep) if directory else None
+        try:
+            with Interrupts() as interrupts, self._placed():
+                self._hooks("on_start", run)
+                self._train(interrupts)
+                report = self.evaluate(self.data.test)
+                self._hooks("on_test", run, report, self.data.test)
+        except BaseException as error:
+            self._hooks("on_exception", run, error)
+            raise
+        finally:
+            self._hooks("on_end", run)
+        return Result(run, report, self.state.weights_sha256())
+
+    def _train(self, interrupts: Interrupts) -> None:
+        # A test freezes this order: only finite weights are saved, they have been scored before, and a
+        # checkpoint never knows of a step that the hooks have not seen.
+        run = self.run
+        blocks = self._blocks()
+        started = time.perf_counter() - run.seconds
+        while True:
+            if not interrupts.requested and self._due(self.config.eval_every, run.evaluated_at):
+                self._evaluate()
+            if interrupts.requested or self._due(self.config.checkpoint_every, run.saved_at):
+                self._save()
+            if run.finished:
+                return
+            if interrupts.requested:
+                raise InterruptedRunError(self._interrupted())
+            log = next(blocks)
+            if log.steps[0] != run.step + 1:
+                raise RuntimeError(f"the block began at step {log.steps[0]}, not {run.step + 1}")
+            run.step = int(log.steps[-1])
+            run.seconds = time.perf_counter() - started
+            self._check_finite(log)
+            self._hooks("on_block", run, log)
+
+    def evaluate(self, split: Split) -> Report:
+        """Scores every image of ``split`` once, with the averaged weights where there are some."""
+        with self._placed(), self.state.scored_weights():
+            return self._evaluator(split)
+
+    def restore(self, path: Path) -> None:
+        """Goes back to a checkpoint: weights, optimizer, averages, loss scale, counters, hooks.
+
+        Raises:
+          InputError: the file is damaged, or belongs to another network or run; nothing was changed.
+        """
+        groups, meta = read_checkpoint(path)
+        self.state.assign(path, groups)
+        self.run.restore(meta["run"])
+        self._hooks.restore(meta["hooks"])
+
+    def _make_state(
+        self, model: ModelSource | None, optimizer: keras.optimizers.Optimizer | None
+    ) -> TrainState:
+        config = self.config
+        keras.utils.set_random_seed(config.seed)
+        with self._strategy.scope():
+            return TrainState(
+                config,
+                self.device.precision,
+                model or (lambda: models.create(config.model)),
+                sgd.KerasOptimizer(optimizer) if optimizer else sgd.from_config(config),
+            )
+
+    def _total_steps(self) -> int:
+        steps = self.config.epochs * self._plan.steps_per_epoch
+        return min(steps, self.config.max_steps or steps)
+
+    def _stopping_hooks(self) -> list[Any]:
+        config = self.config
+        hooks: list[Any] = []
+        if config.patience:
+            hooks.append(EarlyStopping(patience=config.patience))
+        if config.target_accuracy:
+            hooks.append(TargetAccuracy(config.target_accuracy))
+        return hooks
+
+    def _placed(self) -> AbstractContextManager[Any]:
+        # A strategy of several replicas places its own parts.
+        alone = self._strategy.num_replicas_in_sync == 1
+        return tf.device(self.device.name) if alone else contextlib.nullcontext()
+
+    def _blocks(self) -> Iterator[BlockLog]:
+        """Runs the blocks from the run's step on, each when it is asked for."""
+        run, config = self.run, self.config
+        periods = [self._steps(config.eval_every), self._steps(config.checkpoint_every)]
+        plan = list(self._plan.blocks(run.step, run.total_steps, config.steps_per_block, periods))
+        dataset = self._feed.dataset(plan)
+        jit = config.jit == "on" or (config.jit == "auto" and self.device.kind == "gpu")
+        self.block = Block(self._step, self._feed, dataset.element_spec, jit=jit)
+        elements = iter(dataset)
+        for i, (first, count) in enumerate(plan):
+            begin = time.perf_counter()
+            element = next(elements)
+            delivered = time.perf_counter()
+            scalars = self.block(element, first, count)
+            seconds = time.perf_counter() - begin
+            images = self._plan.images(first, count)
+            if i:  # The first block compiles.
+                run.timed_images += images
+                run.timed_seconds += seconds
+            yield BlockLog(
+                steps=np.arange(first + 1, first + count + 1),
+                images_per_second=images / seconds,
+                steps_per_second=count / seconds,
+                data_wait_fraction=(delivered - begin) / seconds,
+                weight_norm=scalars.pop("weight_norm"),
+                update_norm=scalars.pop("update_norm"),
+                scalars=scalars,
+            )
+
+    def _check_finite(self, log: BlockLog) -> None:
+        # A float16 step whose gradients overflow was skipped, and harms nothing.
+        watched = ["loss"] if self.state.loss_scale else ["loss", "gradient_norm"]
+        for name in watched:
+            bad = np.flatnonzero(~np.isfinite(log.scalars[name]))
+            if bad.size:
+                raise DivergedError(
+                    f"{name} became {log.scalars[name][bad[0]]} at step {log.steps[bad[0]]}, in the block of "
+                    f"steps {log.steps[0]}-{log.steps[-1]}; lower --lr or set --clip-norm"
+                )
+
+    def _steps(self, period: str) -> int:
+        return period_steps(period, self._plan.steps_per_epoch)
+
+    def _due(self, period: str, last: int) -> bool:
+        run, steps = self.run, self._steps(period)
+        on_period = bool(steps) and run.step > 0 and run.step % steps == 0
+        return run.step != last and (run.finished or on_period)
+
+    def _evaluate(self) -> None:
+        run = self.run
+        if not len(self.validation):
+            return
+        report = self.evaluate(self.validation)
+        run.evaluated_at = run.step
+        if run.best is None or report.accuracy > run.best["accuracy"]:
+            run.best = {"step": run.step, "accuracy": report.accuracy, "loss": report.loss}
+        self._hooks("on_evaluation", run, report, self.validation)
+
+    def _save(self) -> None:
+        run = self.run
+        if self._checkpoints is None or run.saved_at == run.step:
+            return
+        self._hooks("before_checkpoint", run)
+        meta = {
+            "run": run.counters(),
+            "hooks": self._hooks.state(),
+            "config": self.config.to_json(),
+            "precision": self.state.precision,
+            "model": keras.saving.serialize_keras_object(self.state.model),
+        }
+        best = run.best is not None and run.best["step"] == run.step
+        path = self._checkpoints.save(run.step, self.state.arrays(), meta, best=best)
+        run.saved_at = run.step
+        self._hooks("on_checkpoint", run, path)
+
+    def _interrupted(self) -> str:
+        run = self.run
+        if run.directory is None:
+            return f"interrupted at step {run.step}; nothing was saved, as the run has no directory"
+        return f"interrupted at step {run.step}, which is saved; go on with --resume {run.directory}"

@@ -1,0 +1,21 @@
+"""Named configurations: what each changes in the defaults of `Config`."""
+
+from typing import Any
+
+from mnist_core.errors import UsageError
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "quick": {"epochs": 2, "shift": 1.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0},
+}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The fields that recipe ``name`` sets.
+
+    Raises:
+      UsageError: there is no such recipe.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, not '{name}'")
+    return {"recipe": name, **RECIPES[name]}

@@ -1,0 +1,170 @@
+"""TensorBoard event files, written as plain records so that logging every step costs next to nothing."""
+
+import itertools
+import os
+import socket
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.pr_curve.metadata import create_summary_metadata as pr_curve_metadata
+from tensorboard.util.tensor_util import make_tensor_proto
+
+from mnist_core.data.datasets import Split
+from mnist_core.files import atomic_write
+from mnist_core.loop.hooks import BlockLog, Hook, Run
+from mnist_core.metrics import Report
+from mnist_core.reporting import figures, tags
+
+_sequence = itertools.count()
+
+
+class EventWriter:
+    """Appends events to a new file in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = (
+            f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_sequence)}"
+        )
+        self._path = folder / name
+        self._writer = tf.io.TFRecordWriter(str(self._path))
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """One event that holds all ``values`` by tag."""
+        self._summary(
+            step, [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
+        )
+
+    def image(self, step: int, tag: str, png: bytes) -> None:
+        """A PNG image."""
+        self._summary(step, [Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=png))])
+
+    def pr_curve(self, step: int, tag: str, curve: np.ndarray) -> None:
+        """A precision-recall curve, float32 ``[6, thresholds]`` in the order of `Report.pr_curves`."""
+        metadata = pr_curve_metadata(display_name=tag, description="", num_thresholds=curve.shape[1])
+        self._summary(
+            step, [Summary.Value(tag=tag, metadata=metadata, tensor=make_tensor_proto(curve.astype("f4")))]
+        )
+
+    def histogram(self, step: int, tag: str, values: np.ndarray) -> None:
+        """The distribution of ``values``."""
+        self._summary(step, histogram_pb(tag, values).value)
+
+    def flush(self) -> None:
+        """Hands all events to the operating system."""
+        try:
+            self._writer.flush()
+        except tf.errors.OpError as error:
+            raise OSError(28, "event file can't be written", str(self._path)) from error
+
+    def close(self) -> None:
+        """Writes what is left, and closes the file."""
+        self.flush()
+        self._writer.close()
+
+    def _summary(self, step: int, values: Iterable[Summary.Value]) -> None:
+        self._write(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
+
+    def _write(self, event: Event) -> None:
+        try:
+            self._writer.write(event.SerializeToString())
+        except tf.errors.OpError as error:
+            raise OSError(28, "event file can't be written", str(self._path)) from error
+
+
+class TensorBoard(Hook):
+    """Writes ``train/`` and ``eval/`` under the run directory, the same tags side by side.
+
+    When a run goes on from a checkpoint, events after its step are removed first: curves don't overlap.
+    """
+
+    def __init__(self, flush_seconds: float = 2.0) -> None:
+        self._flush_seconds = flush_seconds
+        self._flushed = 0.0
+        self._writers: dict[str, EventWriter] = {}
+
+    def on_start(self, run: Run) -> None:
+        for name in ("train", "eval"):
+            folder = run.directory / name
+            purge(folder, run.step)
+            self._writers[name] = EventWriter(folder)
+
+    def on_block(self, run: Run, log: BlockLog) -> None:
+        writer = self._writers["train"]
+        for i, step in enumerate(log.steps.tolist()):
+            if step % run.config.log_every == 0:
+                scalars = {tags.STEP_SCALARS.get(name, name): row[i] for name, row in log.scalars.items()}
+                writer.scalars(step, {**scalars, tags.EPOCH: step / run.steps_per_epoch})
+        writer.scalars(
+            run.step,
+            {
+                tags.IMAGES_PER_SECOND: log.images_per_second,
+                tags.STEPS_PER_SECOND: log.steps_per_second,
+                tags.DATA_WAIT_FRACTION: log.data_wait_fraction,
+                tags.WEIGHT_NORM: log.weight_norm,
+                tags.UPDATE_NORM: log.update_norm,
+            },
+        )
+        if time.monotonic() - self._flushed > self._flush_seconds:
+            self._flush()
+
+    def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
+        writer = self._writers["eval"]
+        writer.scalars(
+            run.step,
+            {
+                tags.LOSS: report.loss,
+                tags.ACCURACY: report.accuracy,
+                tags.ERROR_COUNT: report.errors,
+                tags.EPOCH: run.epoch,
+                **{tags.recall(row["digit"]): row["recall"] for row in report.per_class},
+            },
+        )
+        pictures = {
+            tags.CONFUSION_MATRIX: figures.confusion_matrix(report.confusion, "validation"),
+            tags.MISCLASSIFIED: figures.misclassified_grid(split.images, report.misclassified),
+        }
+        for tag, figure in pictures.items():
+            writer.image(run.step, tag, figures.to_png(figure))
+        for digit, curve in enumerate(report.pr_curves):
+            writer.pr_curve(run.step, tags.pr_curve(digit), curve)
+        for variable in run.model.trainable_variables:
+            self._writers["train"].histogram(run.step, tags.histogram(variable.path), variable.value.numpy())
+        self._flush()
+
+    def before_checkpoint(self, run: Run) -> None:
+        self._flush()
+
+    def on_end(self, run: Run) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def _flush(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
+        self._flushed = time.monotonic()
+
+
+def purge(folder: Path, step: int) -> None:
+    """Removes the events after ``step``, and a record that a kill cut short, from the files of ``folder``."""
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        kept = [record for record in _intact_records(path) if Event.FromString(record).step <= step]
+        with atomic_write(path) as file, tf.io.TFRecordWriter(file.name) as writer:
+            for record in kept:
+                writer.write(record)
+
+
+def _intact_records(path: Path) -> Iterable[bytes]:
+    try:
+        for record in tf.data.TFRecordDataset(str(path)):
+            yield record.numpy()
+    except tf.errors.DataLossError:
+        # The writer was killed in the middle of this record; it was the last one.
+        return

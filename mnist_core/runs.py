@@ -1,0 +1,180 @@
+"""Run directories: making, finding and reading them.
+
+TensorFlow is imported where a network is loaded, so that finding a run stays quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_core.config import Config, flag, read_json
+from mnist_core.errors import InputError, UsageError, warn
+from mnist_core.files import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
+METRICS = "metrics.jsonl"
+
+
+def create_run(config: Config, environment: dict[str, Any]) -> Path:
+    """Makes ``<log_dir>/<YYYYmmdd-HHMMSS>-<name>`` with what ran and on what.
+
+    Raises:
+      UsageError: the folder can't be made or written.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    log_dir = Path(config.log_dir)
+    name = config.run_name or config.model
+    if Path(name).name != name:
+        raise UsageError(f"--run-name must be one name without slashes, not '{name}'")
+    for attempt in range(100):
+        directory = log_dir / f"{stamp}-{name}{f'-{attempt + 1}' if attempt else ''}"
+        try:
+            log_dir.mkdir(parents=True, exist_ok=True)
+            directory.mkdir()
+            break
+        except FileExistsError:
+            if not log_dir.is_dir():
+                raise UsageError(f"--log-dir {log_dir} is not a folder; name another one") from None
+        except OSError as error:
+            raise UsageError(
+                f"--log-dir {log_dir} can't be written: {error.strerror}; name another one"
+            ) from error
+    write_json(directory / ENVIRONMENT, environment)
+    (directory / "argv.txt").write_text(" ".join(sys.argv) + "\n", encoding="utf-8")
+    # Last, because a directory counts as a run once it has a configuration.
+    write_json(directory / CONFIG, config.to_json())
+    return directory
+
+
+def find_run(run: str | Path | None, log_dir: str | Path = "logs") -> Path:
+    """The run directory ``run``, or the newest finished one under ``log_dir``.
+
+    Raises:
+      InputError: there is none.
+    """
+    if run is not None:
+        if not (Path(run) / CONFIG).is_file():
+            raise InputError(
+                f"{run} is not a run directory: it has no {CONFIG}; see the folders in {log_dir}"
+            )
+        return Path(run)
+    for directory in _newest_first(log_dir):
+        if (directory / RESULT).is_file():
+            return directory
+    raise InputError(
+        f"no finished run in {log_dir}; train one (python -m runners.train) or name one with --run"
+    )
+
+
+def find_unfinished_run(log_dir: str | Path) -> Path | None:
+    """The newest run under ``log_dir`` that has not ended."""
+    return next((path for path in _newest_first(log_dir) if not (path / RESULT).is_file()), None)
+
+
+def check_same(directory: Path, wanted: Config) -> None:
+    """Checks that going on with the run in ``directory`` under ``wanted`` trains what it began.
+
+    Raises:
+      UsageError: a field differs that changes the weights; the message names it.
+    """
+    stored = read_json(directory / CONFIG)
+    for field in dataclasses.fields(Config):
+        old, new = getattr(stored, field.name), getattr(wanted, field.name)
+        if old != new and not field.metadata["resumable"]:
+            raise UsageError(
+                f"{flag(field.name)} is {new}, but {directory} was started with {old}; "
+                "leave the flag out, or start a new run without --resume"
+            )
+
+
+def newest_intact(directory: Path, warn: Callable[[str], None]) -> Iterator[Path]:
+    """Yields checkpoints of a run, newest first; ``warn`` is told which ones are skipped and why.
+
+    Raises:
+      InputError: the run has checkpoints, but none is intact.
+    """
+    from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
+
+    paths = Checkpoints(directory / CHECKPOINTS).paths()
+    for path in paths:
+        try:
+            read_checkpoint(path)
+        except InputError as error:
+            warn(f"skipped a checkpoint: {error}")
+        else:
+            yield path
+    if paths:
+        raise InputError(f"{directory} has no intact checkpoint; start a new run without --resume")
+
+
+def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> tuple[keras.Model, Path]:
+    """The network of a run with the weights that were scored, and the run's directory.
+
+    It maps float32 ``[n, 28, 28, 1]`` in [0, 1] to logits ``[n, 10]``.
+
+    Raises:
+      InputError: there is no such run, no intact checkpoint, or the model's class is not registered.
+    """
+    import keras
+
+    from mnist_core import models
+    from mnist_core.loop.checkpoint import read_checkpoint
+    from mnist_core.loop.state import check_fit, dtype_policy
+
+    directory = find_run(run, log_dir)
+    path = next(newest_intact(directory, warn), None)
+    if path is None:
+        raise InputError(f"{directory} has no checkpoint yet; wait for its first, or name another run")
+    groups, meta = read_checkpoint(path)
+    try:
+        with dtype_policy(meta["precision"]):
+            model = models.build(keras.saving.deserialize_keras_object(meta["model"]))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: its model {meta['model'].get('class_name')} is not known here; import the module that "
+            "registers it with keras.saving.register_keras_serializable"
+        ) from error
+    variables = [variable.value for variable in model.variables]
+    check_fit(path, "model", groups["model"], variables)
+    for variable, value in zip(variables, groups["model"], strict=True):
+        variable.assign(value)
+    if "average" in groups:
+        floats = [weight.value for weight in model.weights if weight.dtype.startswith("float")]
+        for variable, value in zip(floats, groups["average"], strict=True):
+            variable.assign(value)
+    return model, directory
+
+
+def read_result(directory: Path) -> dict[str, Any] | None:
+    """The result of a finished run; None for one that has not ended.
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    try:
+        return json.loads((directory / RESULT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise InputError(f"{directory / RESULT} is damaged: {error}") from error
+
+
+def dataset_of(directory: Path) -> str:
+    """The dataset to load for a run again; a finished run knows what ``auto`` stood for."""
+    name = read_json(directory / CONFIG).dataset
+    return (read_result(directory) or {}).get("dataset", name) if name == "auto" else name
+
+
+def _newest_first(log_dir: str | Path) -> list[Path]:
+    # The names begin with the time, to the second; the modification time orders the rest.
+    runs = [path.parent for path in Path(log_dir).glob(f"*/{CONFIG}")]
+    return sorted(runs, key=lambda path: (path.name[:15], (path / CONFIG).stat().st_mtime_ns), reverse=True)
