@@ -31,9 +31,9 @@ class StepRandom:
 
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:
         """float32 ``[n, *shape]`` in ``[low, high)``."""
-        key = tf.random.experimental.stateless_fold_in(self._key, self._streams)
+        key = tf.random.experimental.stateless_fold_in(self._key, self._streams, alg="philox")
         self._streams += 1
-        draws = tf.random.stateless_uniform([self._size, *shape], key, low, high)
+        draws = tf.random.stateless_uniform([self._size, *shape], key, low, high, alg="philox")
         return tf.gather(draws, self._rows)
 
 

@@ -3,10 +3,13 @@
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from mnist_core.config import Config
 from mnist_core.randomness import StepRandom
+
+STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,16 +21,19 @@ class Augmentation:
     scale: float = 0.0
     shear: float = 0.0
     thickness: float = 0.0
+    jit: bool = False  # compiled by XLA
 
     @classmethod
     def from_config(cls, config: Config) -> "Augmentation":
         """The strengths that a run asks for."""
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
+        strengths = {name: getattr(config, name) for name in STRENGTHS}
+        return cls(**strengths, jit=config.jit == "on")
 
     def __call__(self, images: tf.Tensor, random: StepRandom) -> tf.Tensor:
         """Changes ``images``, float32 ``[n, h, w, 1]`` in [0, 1], by draws from ``random``."""
         if self.shift or self.rotation or self.scale or self.shear:
-            images = _warp(images, self._transforms(images.shape[1:3], random))
+            warp = _warp_xla if self.jit else _warp
+            images = warp(images, self._transforms(images.shape[1:3], random))
         if self.thickness:
             images = _thicken(images, random.uniform([1, 1, 1], -self.thickness, self.thickness))
         return images
@@ -50,6 +56,7 @@ class Augmentation:
 
 
 def _warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    """Bilinear sampling at where ``transforms`` send each pixel; black outside."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
@@ -58,6 +65,27 @@ def _warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
+
+
+def _warp_xla(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+    """The same function by gathers: XLA has no kernel for the op above, which is 3 times as fast on a CPU."""
+    height, width = images.shape[1:3]
+    y, x = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
+    grid = tf.constant(np.stack([x, y, np.ones_like(x)]))
+    x, y = tf.matmul(transforms[:, 0:3], grid), tf.matmul(transforms[:, 3:6], grid)
+    left, top = tf.floor(x), tf.floor(y)
+    # A border of two black pixels takes in every sample from outside.
+    stride = width + 4
+    padded = tf.reshape(tf.pad(images[..., 0], [[0, 0], [2, 2], [2, 2]]), [-1, (height + 4) * stride])
+    column = tf.cast(tf.clip_by_value(left, -2.0, float(width)), tf.int32) + 2
+    row = tf.cast(tf.clip_by_value(top, -2.0, float(height)), tf.int32) + 2
+
+    def pixel(down: int, right: int) -> tf.Tensor:
+        return tf.gather(padded, (row + down) * stride + column + right, batch_dims=1)
+
+    upper = pixel(0, 0) * (left + 1 - x) + pixel(0, 1) * (x - left)
+    lower = pixel(1, 0) * (left + 1 - x) + pixel(1, 1) * (x - left)
+    return tf.reshape(upper * (top + 1 - y) + lower * (y - top), tf.shape(images))
 
 
 def _thicken(images: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:

@@ -75,8 +75,8 @@ class Feed(Protocol):
     def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``rows`` of the block's ``step``."""
 
-    def batch_size(self, block: tf.Tensor) -> tf.Tensor:
-        """int32 scalar: images in each step of the block."""
+    def shape(self, block: tf.Tensor) -> tf.Tensor:
+        """int32 ``[2]``: steps in the block, images in each of them."""
 
 
 class ResidentFeed:
@@ -99,8 +99,8 @@ class ResidentFeed:
         indices = tf.gather(block[step], rows)
         return tf.gather(self._images, indices), tf.gather(self._labels, indices)
 
-    def batch_size(self, block: tf.Tensor) -> tf.Tensor:
-        return tf.shape(block)[1]
+    def shape(self, block: tf.Tensor) -> tf.Tensor:
+        return tf.shape(block)
 
 
 class StreamingFeed:
@@ -129,5 +129,5 @@ class StreamingFeed:
         images, labels = block
         return tf.gather(images[step], rows), tf.gather(labels[step], rows)
 
-    def batch_size(self, block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return tf.shape(block[1])[1]
+    def shape(self, block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return tf.shape(block[1])

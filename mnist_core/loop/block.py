@@ -12,8 +12,8 @@ from mnist_core.loop.step import Batch, TrainStep
 class Block:
     """Runs blocks of steps as one `tf.function`, traced once for a whole run.
 
-    Step numbers and counts enter as tensors; the scalars of every step come back as arrays, so that logging
-    costs the device nothing and is free to thin them out.
+    Step numbers enter as tensors and their count as a shape, which XLA needs too. The scalars of every step
+    come back as arrays, so that logging costs the device nothing and is free to thin them out.
 
     Args:
       jit: compile with XLA; each block size is then compiled once.
@@ -24,7 +24,7 @@ class Block:
         self._feed = feed
         self._strategy = tf.distribute.get_strategy()
         self._names: list[str] = []
-        signature = (element_spec, tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.int32))
+        signature = (element_spec, tf.TensorSpec([], tf.int64))
         self.function = tf.function(self._run, input_signature=signature, jit_compile=jit or None)
 
     def __call__(self, block: Any, first_step: int, num_steps: int) -> dict[str, np.ndarray]:
@@ -34,16 +34,15 @@ class Block:
           float32 ``[num_steps]`` for each scalar of `TrainStep`, and scalars of the last step:
           ``weight_norm`` after it and ``update_norm``, the length of its change of the weights.
         """
-        rows, norms = self.function(
-            block, tf.constant(first_step, tf.int64), tf.constant(num_steps, tf.int32)
-        )
+        rows, norms = self.function(block, tf.constant(first_step, tf.int64))
         scalars = dict(zip(self._names, rows.numpy().T, strict=True))
         if len(rows) != num_steps:
             raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")
         return {**scalars, "weight_norm": norms[0].numpy(), "update_norm": norms[1].numpy()}
 
-    def _run(self, block: Any, first_step: tf.Tensor, num_steps: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        one_step = tf.function(self._one_step, autograph=True)
+    def _run(self, block: Any, first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        one_step = tf.function(self._one_step)
+        num_steps = self._feed.shape(block)[0]
         rows = tf.TensorArray(tf.float32, size=num_steps)
         last = num_steps - 1
         for i in tf.range(last):
@@ -62,7 +61,7 @@ class Block:
 
     def _replica_step(self, block: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        size = self._feed.batch_size(block)
+        size = self._feed.shape(block)[1]
         rows = tf.range(replica.replica_id_in_sync_group, size, replica.num_replicas_in_sync)
         scalars = self._step(Batch(*self._feed.take(block, i, rows), rows, size), global_step)
         self._names = list(scalars)

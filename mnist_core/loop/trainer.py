@@ -16,7 +16,7 @@ from mnist_core import device, models
 from mnist_core.config import Config, period_steps
 from mnist_core.data.datasets import Dataset, Split, hold_out, load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
-from mnist_core.errors import DivergedError, InterruptedRunError
+from mnist_core.errors import DivergedError, InterruptedRunError, UsageError
 from mnist_core.loop import schedule, sgd
 from mnist_core.loop.block import Block
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
@@ -63,8 +63,8 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer | None = None,
         hooks: Sequence[Any] = (),
     ) -> None:
-        self.config = config
         self.device = device.choose(config.device, config.precision, deterministic=config.deterministic)
+        self.config = config = config.replace(jit=self._jit(config))
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         held_out = config.validation_size
         train, self.validation = hold_out(
@@ -165,6 +165,15 @@ class Trainer:
                 sgd.KerasOptimizer(optimizer) if optimizer else sgd.from_config(config),
             )
 
+    def _jit(self, config: Config) -> str:
+        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+        able = alone and config.gradient_accumulation == 1
+        if config.jit == "on" and not able:
+            raise UsageError("--jit on works with one replica and without --gradient-accumulation")
+        # On a CPU XLA's convolutions take three times as long as oneDNN's.
+        wanted = config.jit == "on" or (config.jit == "auto" and self.device.kind == "gpu")
+        return "on" if wanted and able else "off"
+
     def _total_steps(self) -> int:
         steps = self.config.epochs * self._plan.steps_per_epoch
         return min(steps, self.config.max_steps or steps)
@@ -189,8 +198,7 @@ class Trainer:
         periods = [self._steps(config.eval_every), self._steps(config.checkpoint_every)]
         plan = list(self._plan.blocks(run.step, run.total_steps, config.steps_per_block, periods))
         dataset = self._feed.dataset(plan)
-        jit = config.jit == "on" or (config.jit == "auto" and self.device.kind == "gpu")
-        self.block = Block(self._step, self._feed, dataset.element_spec, jit=jit)
+        self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
         elements = iter(dataset)
         for i, (first, count) in enumerate(plan):
             begin = time.perf_counter()
