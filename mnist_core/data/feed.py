@@ -1,5 +1,6 @@
 """The order of the images, and its delivery to the device in blocks of steps."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -27,15 +28,10 @@ class Plan:
         self._ragged = bool(rest) and self.steps_per_epoch > full
         self._num_images = num_images
         self._seed = seed
-        self._epoch, self._order = -1, np.empty(0, np.int32)
 
     def order(self, epoch: int) -> np.ndarray:
         """int32 ``[num_images]``: the permutation of one epoch."""
-        if epoch != self._epoch:
-            # The raw stream of a counter-based generator is fixed for good, unlike numpy's shuffles.
-            keys = np.random.Philox(key=[self._seed, epoch]).random_raw(self._num_images)
-            self._epoch, self._order = epoch, np.argsort(keys, kind="stable").astype(np.int32)
-        return self._order
+        return _permutation(self._num_images, self._seed, epoch)
 
     def indices(self, first_step: int, num_steps: int) -> np.ndarray:
         """int32 ``[num_steps, batch]``: the images of steps that lie in one epoch and have equal batches."""
@@ -45,7 +41,8 @@ class Plan:
 
     def images(self, first_step: int, num_steps: int) -> int:
         """How many images these steps train on."""
-        return self.indices(first_step, num_steps).size
+        begin = first_step % self.steps_per_epoch * self.batch_size
+        return min(begin + num_steps * self.batch_size, self._num_images) - begin
 
     def blocks(
         self, first_step: int, end_step: int, most: int, periods: Sequence[int]
@@ -64,6 +61,14 @@ class Plan:
             ends += [(step // period + 1) * period for period in periods if period]
             yield step, min(ends) - step
             step = min(ends)
+
+
+# Kept for the blocks of an epoch; tf.data asks from a thread of its own, so the cache must be thread-safe.
+@functools.lru_cache(maxsize=2)
+def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
+    # The raw stream of a counter-based generator is fixed for good, unlike numpy's shuffles.
+    keys = np.random.Philox(key=[seed, epoch]).random_raw(size)
+    return np.argsort(keys, kind="stable").astype(np.int32)
 
 
 class Feed(Protocol):

@@ -1,0 +1,123 @@
+"""The README is true: its commands run, its Python runs, its table is the committed result."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.request
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+IGNORED = shutil.ignore_patterns(".venv", ".git", "__pycache__", "*.egg-info", "2*-*", "bench", ".*_cache")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with an image to predict, whose new .venv borrows the packages installed here."""
+    folder = tmp_path_factory.mktemp("readme") / "mnist_core"
+    shutil.copytree(ROOT, folder, ignore=IGNORED)
+    subprocess.run([sys.executable, "-m", "venv", folder / ".venv"], check=True)
+    packages = next((folder / ".venv").glob("lib/python*/site-packages"))
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (folder / "images").mkdir()
+    image = np.zeros((28, 28), np.uint8)
+    image[5:23, 13:16] = 255
+    cv2.imwrite(str(folder / "images" / "one.png"), image)
+    return folder
+
+
+def run(commands: str, checkout: Path, *, timeout: float = 280) -> str:
+    environment = {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("MNIST_CORE", "VIRTUAL_ENV"))
+        },
+        "XDG_CACHE_HOME": str(checkout / "cache"),
+        "KERAS_HOME": str(checkout / "keras"),
+        # `make test` collects the tests without running them: they are running now.
+        "PYTEST_ADDOPTS": "--collect-only --quiet",
+    }
+    script = f"set -eux\n. .venv/bin/activate\n{commands}"
+    process = subprocess.run(
+        ["bash", "-c", script],
+        check=False,
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout + process.stderr
+
+
+def test_every_shell_block_runs_in_order(checkout: Path) -> None:
+    for block in blocks("sh"):
+        if "tensorboard" not in block:
+            run(block, checkout)
+    assert list(checkout.glob("logs/*-first/result.json"))
+    assert list(checkout.glob("plots/*.png"))
+    assert list(checkout.glob("logs/bench/accuracy-default.json"))
+
+
+def test_the_tensorboard_command_serves_the_runs(checkout: Path) -> None:
+    command = next(block for block in blocks("sh") if "tensorboard" in block).split()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = [sys.executable, "-m", "tensorboard.main", *command[1:], "--port", str(port)]
+    server = subprocess.Popen(program, cwd=checkout, stderr=subprocess.DEVNULL)
+    try:
+        page = _fetch(f"http://127.0.0.1:{port}/")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(10)
+    assert b"<title>TensorBoard</title>" in page
+
+
+def _fetch(url: str) -> bytes:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url) as answer:
+                return answer.read()
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_every_python_block_runs(code: str, checkout: Path) -> None:
+    (checkout / "example.py").write_text(code, encoding="utf-8")
+    assert "wrong" in run("python example.py", checkout)
+
+
+def test_the_results_table_is_the_committed_measurement() -> None:
+    for path in (ROOT / "benchmarks" / "results").glob("accuracy-*.json"):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        accuracy, seconds = result["test_accuracy"], result["train_seconds"]
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{result['recipe']}` |"))
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert f"{accuracy['mean']:.3%}".replace("%", " %") in cells
+        assert f"{seconds['mean']:.1f} s" in cells
+        assert str(accuracy["n"]) in cells
+
+
+def test_links_and_pictures_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
