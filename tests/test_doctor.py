@@ -1,63 +1,132 @@
 """Tests of the doctor: its command line, its JSON, and what it does on a broken machine."""
 
 import json
-import os
-import subprocess
-import sys
+import re
 from importlib.metadata import version
 from pathlib import Path
 
-from mnist_core import device
-from mnist_core.commands import doctor
+import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.invoke import Done, spawn
+
 KEYS = ["tensorflow", "keras", "device", "gpus", "precision", "cpu_features", "problems"]
+# The doctor, and then what it takes the same process to ask, on a line of its own.
+EXAMINE = """
+import json, runpy, sys
+from pathlib import Path
+sys.argv, other = ["runners/doctor.py", "--json"], Path(sys.argv[1])
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    seen = {"code": end.code}
+
+from mnist_core import device, diagnosis
+from mnist_core.commands import doctor
+from mnist_core.errors import DeviceError
+
+try:
+    device.choose("gpu:99")
+except DeviceError as error:
+    seen["gpu:99"] = str(error)
+seen["facts"] = device.describe()
+seen["again"] = [device.choose(name).name for name in ("auto", "cpu") * 3]
+seen["why no gpu"] = diagnosis.why_no_gpu()[0].cause
+diagnosis.ROOT = other
+seen["why not with a driver"] = diagnosis.why_no_gpu()[0].cause
+devices = {"absent": device.Device("/GPU:99", "gpu", "none such", "float32", "")}
+for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
+    devices[precision] = device.choose("cpu", precision)
+for name in devices:
+    seen[name] = [problem.cause for problem in doctor.try_out(devices[name])]
+print(json.dumps(seen))
+"""
 
 
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("KERAS", "TF_CPP"))}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**environ, **variables},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture(scope="session")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The process of EXAMINE, on this machine; it is also asked about one with traces of a driver."""
+    other = tmp_path_factory.mktemp("other")
+    (other / "dev").mkdir()
+    (other / "dev/nvidiactl").touch()
+    done = spawn("-c", EXAMINE, other)
+    assert done.code == 0, done.stderr
+    return done
 
 
-def test_help_tells_what_it_does_without_importing_tensorflow() -> None:
-    done = run("-X", "importtime", "-m", "runners.doctor", "--help")
-    assert done.returncode == 0
+@pytest.fixture
+def told(examined: Done) -> dict:
+    """The document that the doctor prints."""
+    return json.loads(examined.stdout.splitlines()[0])
+
+
+@pytest.fixture
+def seen(examined: Done) -> dict:
+    """What is found after that."""
+    return json.loads(examined.stdout.splitlines()[1])
+
+
+@pytest.mark.parametrize("start", [["-m", "runners.doctor"], ["runners/doctor.py"]])
+def test_help_tells_what_it_does_without_importing_tensorflow(start: list[str]) -> None:
+    done = spawn("-X", "importtime", *start, "--help")
+    assert done.code == 0
     assert "what TensorFlow sees on this machine" in done.stdout
-    assert "mnist_core.device" in done.stderr
-    assert "tensorflow" not in done.stderr
-    assert "keras" not in done.stderr
+    imported = "\n".join(done.stderr)
+    assert "mnist_core.device" in imported
+    assert "tensorflow" not in imported
+    assert "keras" not in imported
 
 
-def test_json_is_one_document_with_the_agreed_keys_and_nothing_else_is_said() -> None:
-    # The file's own path works as well as `-m`.
-    done = run("runners/doctor.py", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
+def test_json_is_one_line_with_the_agreed_keys_and_nothing_else_is_said(
+    examined: Done, told: dict, seen: dict
+) -> None:
+    assert (examined.stderr, seen["code"]) == ([], 0)
+    assert len(examined.stdout.splitlines()) == 2
     assert list(told) == KEYS
     assert (told["tensorflow"], told["keras"]) == (version("tensorflow"), version("keras"))
-    assert told["cpu_features"] == device.cpu_features()
+    assert (told["cpu_features"], told["gpus"]) == (seen["facts"]["cpu_features"], seen["facts"]["gpus"])
+
+
+def test_the_device_is_a_gpu_where_there_is_one(told: dict, seen: dict) -> None:
     if told["gpus"]:
         assert told["device"] == "/GPU:0"
     else:
         native = any(feature.endswith("_bf16") for feature in told["cpu_features"])
         assert told["device"] == "/CPU:0"
         assert told["precision"] == ("mixed_bfloat16" if native else "float32")
-    if not device.has_nvidia_hardware():
-        assert (told["gpus"], told["problems"]) == ([], [])
+        assert (told["problems"] == []) == (seen["why no gpu"] == "this machine has no NVIDIA GPU")
+
+
+def test_after_computing_a_device_can_be_chosen_again_and_again(told: dict, seen: dict) -> None:
+    assert seen["again"] == [told["device"], "/CPU:0"] * 3
+
+
+def test_asking_for_an_absent_gpu_is_one_line_with_cause_and_remedy(told: dict, seen: dict) -> None:
+    if told["gpus"]:
+        pytest.skip("this machine has a GPU")
+    line = r"--device gpu:99: .+; .+; python -m runners\.doctor tells more"
+    assert re.fullmatch(line, seen["gpu:99"])
+
+
+def test_why_there_is_no_gpu_is_asked_of_the_real_tensorflow_too(seen: dict) -> None:
+    assert seen["why no gpu"]
+    assert seen["why not with a driver"] not in ("", "this machine has no NVIDIA GPU")
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+def test_every_precision_is_tried_on_the_cpu_and_right(precision: str, seen: dict) -> None:
+    assert seen[precision] == []
+
+
+def test_a_device_that_does_not_compute_is_one_problem(seen: dict) -> None:
+    (cause,) = seen["absent"]
+    assert cause.startswith("/GPU:99 doesn't compute: ")
 
 
 def test_a_tensorflow_that_cannot_be_imported_is_a_problem_and_no_failure(tmp_path: Path) -> None:
     (tmp_path / "tensorflow").mkdir()
     (tmp_path / "tensorflow/__init__.py").write_text("raise ImportError('libtorn.so: file\\ntoo short')")
     variables = {"PYTHONPATH": str(tmp_path), "KERAS_BACKEND": "jax"}
-    told = json.loads(run("-m", "runners.doctor", "--json", **variables).stdout)
+    told = spawn("-m", "runners.doctor", "--json", **variables).json()
     assert list(told) == KEYS
     assert (told["tensorflow"], told["device"], told["precision"], told["gpus"]) == (None, None, None, [])
     backend, broken = told["problems"]
@@ -67,20 +136,9 @@ def test_a_tensorflow_that_cannot_be_imported_is_a_problem_and_no_failure(tmp_pa
         "remedy": 'run: pip install "tensorflow>=2.21"',
     }
 
-    done = run("-m", "runners.doctor", **variables)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = spawn("-m", "runners.doctor", **variables)
+    assert (done.code, done.stderr) == (0, [])
     lines = done.stdout.splitlines()
     assert lines[0] == "TensorFlow    can't be imported"
     assert f"{' ' * 14}  -> {broken['remedy']}" in lines
     assert "Device        none" in lines
-
-
-def test_every_precision_is_tried_on_the_cpu_and_right() -> None:
-    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
-        assert doctor.try_out(device.choose("cpu", precision)) == []
-
-
-def test_a_device_that_does_not_compute_is_one_problem() -> None:
-    absent = device.Device("/GPU:99", "gpu", "none such", "float32", "")
-    (problem,) = doctor.try_out(absent)
-    assert problem.cause.startswith("/GPU:99 doesn't compute: ")

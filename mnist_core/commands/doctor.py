@@ -6,11 +6,11 @@ It computes a little on the device to prove that it works. It exits with 0, also
 import argparse
 import contextlib
 import dataclasses
-import sys
 from typing import Any
 
 from mnist_core.cli import Answer, import_tensorflow
-from mnist_core.device import Device, Problem, choose, cpu_features, describe, diagnose, version
+from mnist_core.device import Device, choose, describe
+from mnist_core.diagnosis import Problem, diagnose
 from mnist_core.errors import UsageError
 
 
@@ -23,23 +23,22 @@ def main(args: argparse.Namespace) -> Answer:
     with contextlib.suppress(Exception):  # diagnose() tries again, and tells why.
         import_tensorflow()
     problems = diagnose()
-    facts: dict[str, Any] = {"tensorflow": None, "gpus": []}
+    facts = describe()
     device = None
-    if "tensorflow" in sys.modules:
-        facts = describe()
+    if facts["tensorflow"]:
         with contextlib.suppress(UsageError):  # A wrong Keras backend, which diagnose() has told, too.
             device = choose()
             problems += try_out(device)
     data = {
         "tensorflow": facts["tensorflow"],
-        "keras": version("keras"),
+        "keras": facts["keras"],
         "device": device and device.name,
         "gpus": facts["gpus"],
         "precision": device and device.precision,
-        "cpu_features": cpu_features(),
+        "cpu_features": facts["cpu_features"],
         "problems": [dataclasses.asdict(problem) for problem in problems],
     }
-    return Answer(data, _text(data, facts, device))
+    return Answer(data, _text(facts, device, problems))
 
 
 def try_out(device: Device) -> list[Problem]:
@@ -55,29 +54,31 @@ def try_out(device: Device) -> list[Problem]:
             right = bool(tf.reduce_all(product == 2 * 2 * 4 * 8))
     except (RuntimeError, tf.errors.OpError) as error:
         cause = " ".join(f"{device.name} doesn't compute: {error}".split())
-        return [Problem(cause, "see with nvidia-smi whether another program fills it, or use --device cpu")]
+        return [Problem(cause, "use --device cpu, or look in nvidia-smi for a program that fills the GPU")]
     if not product.device.endswith(device.name[1:]):
         # TensorFlow goes elsewhere without a word where a device can't do an op.
         return [Problem(f"{device.name} doesn't compute: {product.device} did instead", "use --device cpu")]
     return [] if right else [Problem(f"{device.name} computes wrongly in {dtype}", "use --precision float32")]
 
 
-def _text(data: dict[str, Any], facts: dict[str, Any], device: Device | None) -> str:
+def _text(facts: dict[str, Any], device: Device | None, problems: list[Problem]) -> str:
     gpus = [
         f"{gpu['name']}, {gpu['memory_gib']} GiB, compute capability {gpu['compute_capability']}"
-        for gpu in data["gpus"]
+        for gpu in facts["gpus"]
     ]
+    driver = facts["driver"] or ("unknown" if gpus else "none")
+    if driver != "none" and facts["cuda_version"]:
+        driver += f"; TensorFlow is built for CUDA {facts['cuda_version']}"
     rows = {
-        "TensorFlow": data["tensorflow"] or "can't be imported",
-        "built for": f"CUDA {facts.get('cuda_version')}, cuDNN {facts.get('cudnn_version')}",
-        "Keras": data["keras"] or "not installed",
+        "TensorFlow": facts["tensorflow"] or "can't be imported",
+        "Keras": facts["keras"] or "not installed",
         "GPUs": "\n".join(gpus) or "none",
-        "GPU driver": facts.get("driver") or "none",
-        "CPU features": " ".join(data["cpu_features"]) or "unknown",
+        "GPU driver": driver,
+        "CPU features": " ".join(facts["cpu_features"]) or "unknown",
         "Device": f"{device.name}, {device.description}" if device else "none",
-        "Precision": data["precision"] or "none",
+        "Precision": device.precision if device else "none",
         "Why": device.note if device else "see the problems",
-        "Problems": "\n".join(f"{p['cause']}\n  -> {p['remedy']}" for p in data["problems"]) or "none",
+        "Problems": "\n".join(f"{problem.cause}\n  -> {problem.remedy}" for problem in problems) or "none",
     }
     width = max(map(len, rows)) + 2
     return "\n".join(
