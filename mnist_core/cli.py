@@ -1,13 +1,14 @@
 """What the commands share: parsing, one-line failures, exit codes, results on stdout."""
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -50,22 +51,12 @@ class Parser(argparse.ArgumentParser):
 def run(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> NoReturn:
     """Runs one command and exits with its code. Logs go to stderr, the result to stdout."""
     prog = prog or f"python -m runners.{name}"
-    try:
+    with _exit_codes(prog):
         print_answer, args, main = _prepare(name, argv, prog)
         answer = main(args)
         print_answer(answer)
         if answer.error:
             raise answer.error
-    except MnistCoreError as error:
-        _leave(prog, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough; Python must not flush into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _leave(prog, f"{where}{error.strerror or error}; free space or mend the folder, then run again", 1)
     sys.exit(0)
 
 
@@ -75,10 +66,8 @@ def console(argv: Sequence[str] | None = None) -> NoReturn:
     parser = Parser(prog="mnist-core", description="Train, test and use a network on handwritten digits.")
     parser.add_argument("--version", action="version", version=f"mnist-core {__version__}")
     parser.add_argument("command", choices=COMMANDS, help="see mnist-core COMMAND --help")
-    try:
+    with _exit_codes("mnist-core"):
         name = parser.parse_args(argv[:1]).command
-    except UsageError as error:
-        _leave("mnist-core", str(error), error.exit_code)
     run(name, argv[1:], prog=f"mnist-core {name}")
 
 
@@ -100,7 +89,7 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
     flags = {
         field.name: getattr(args, field.name) for field in dataclasses.fields(Config) if field.name in args
     }
-    table = read_toml(args.config) if args.config else {}
+    table = {} if args.config is None else read_toml(Path(args.config))
     name = flags.get("recipe", table.get("recipe"))
     return {**(recipe(name) if name else {}), **table, **flags}
 
@@ -115,9 +104,19 @@ def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up chatter, which would bury our own messages.
 
     TF_CPP_MIN_LOG_LEVEL, where the user sets it, is left alone and shows all.
+
+    Raises:
+      UsageError: Keras, which is imported next, would run on another backend.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        return
+    from mnist_core.diagnosis import backend_problem
+
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        _import_tensorflow_silently()
+    if wrong := backend_problem():
+        raise UsageError(f"{wrong.cause}; {wrong.remedy}")
+
+
+def _import_tensorflow_silently() -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     sys.stderr.flush()
     kept = os.dup(2)
@@ -134,7 +133,11 @@ def import_tensorflow() -> None:
 def _prepare(name: str, argv: Sequence[str] | None, prog: str) -> tuple[Any, argparse.Namespace, Any]:
     command: Command = importlib.import_module(f"mnist_core.commands.{name}")
     parser = Parser(
-        prog=prog, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=prog,
+        description=command.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # Else `train --run X` would be taken as --run-name X.
+        allow_abbrev=False,
     )
     command.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
@@ -167,6 +170,33 @@ def _add_field(group: Any, field: dataclasses.Field) -> None:
     # argparse expands %, which a help text may hold.
     options["help"] = options["help"].replace("%", "%%")
     group.add_argument(*names, **options)
+
+
+@contextlib.contextmanager
+def _exit_codes(prog: str) -> Iterator[None]:
+    """Ends the program with one line and the failure's code when a failure comes up that was expected."""
+    try:
+        yield
+    except MnistCoreError as error:
+        _leave(prog, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
+    except BrokenPipeError:
+        pass  # The reader, such as `head`, has seen enough.
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _leave(prog, f"{where}{error.strerror or error}; free space or mend the folder, then run again", 1)
+    finally:
+        _flush_stdout()
+
+
+def _flush_stdout() -> None:
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        # Python would try again on leaving, and end with a message and a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(prog: str, message: str, code: int) -> NoReturn:

@@ -80,9 +80,9 @@ class Config:
 
     # Model and optimisation
     model: str = setting("digitnet", "name of the network", group="optimisation")
-    epochs: int = setting(8, "passes over the training images", group="optimisation", low=1)
+    epochs: int = setting(6, "passes over the training images", group="optimisation", low=1)
     max_steps: int | None = setting(None, "end after so many steps", group="optimisation", low=1)
-    batch_size: int = setting(128, "images a gradient is taken over", group="optimisation", low=1)
+    batch_size: int = setting(128, "images a gradient is taken over", group="optimisation", low=1, high=2**30)
     gradient_accumulation: int = setting(
         1, "batches whose gradients are averaged into one step", group="optimisation", low=1
     )
@@ -91,7 +91,7 @@ class Config:
         "sgd (ours), or the name of a Keras optimizer, which then keeps its own slots",
         group="optimisation",
     )
-    lr: float = setting(0.1, "peak learning rate", group="optimisation", above=0)
+    lr: float = setting(0.2, "peak learning rate", group="optimisation", above=0)
     schedule: str = setting(
         "onecycle",
         "shape of the learning rate",
@@ -157,14 +157,12 @@ class Config:
             period_steps(getattr(self, name), steps_per_epoch=1, flag=flag(name))
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], source: str = "configuration") -> Self:
-        """Makes a `Config`; an unknown key is an error that names ``source``."""
+    def from_mapping(cls, values: Mapping[str, Any]) -> Self:
+        """Makes a `Config`; an unknown key is an error."""
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise UsageError(
-                f"{source}: unknown key '{unknown[0]}'; known keys are {', '.join(sorted(known))}"
-            )
+            raise UsageError(f"unknown key '{unknown[0]}'; known keys are {', '.join(sorted(known))}")
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:
@@ -180,15 +178,17 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Reads a flat table of `Config` fields.
 
     Raises:
-      InputError: there is no such file. UsageError: it isn't TOML, or holds an unknown key.
+      InputError: there is no such file. UsageError: it isn't TOML, or a key or its value is wrong.
     """
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        Config.from_mapping(values)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a readable TOML file with --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
-    Config.from_mapping(values, source=str(path))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     return values
 
 
@@ -199,7 +199,7 @@ def read_json(path: Path) -> Config:
       InputError: it is missing or was not written by this version.
     """
     try:
-        return Config.from_mapping(json.loads(Path(path).read_text(encoding="utf-8")), source=str(path))
+        return Config.from_mapping(json.loads(Path(path).read_text(encoding="utf-8")))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a run directory") from error
     except (ValueError, TypeError, UsageError) as error:
@@ -222,6 +222,8 @@ def flag(name: str) -> str:
 def _checked(field: dataclasses.Field, value: Any) -> Any:
     kinds = typing.get_args(field.type) or (field.type,)
     name = flag(field.name)
+    if type(value) is int and abs(value) >= 2**63:
+        raise UsageError(f"{name} is larger than any number of 64 bits")
     if float in kinds and type(value) is int:
         value = float(value)
     if type(value) not in kinds:

@@ -29,9 +29,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         # mkstemp makes private files; a result is as readable as any other new file.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            # A write that fails doesn't know what it wrote to.
+            error.filename = str(path)
         raise
     _sync_folder(path.parent)
 

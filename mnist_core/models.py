@@ -256,8 +256,9 @@ def build(model: keras.Model) -> keras.Model:
       UsageError: the model doesn't give ten logits, or has nothing to train.
     """
     logits = model(tf.zeros([1, 28, 28, 1]), training=False)
-    if tuple(logits.shape) != (1, 10):
-        raise UsageError(f"{model.name} must map images to logits [n, 10], not {tuple(logits.shape)}")
+    found = list(logits.shape) if tf.is_tensor(logits) else type(logits).__name__
+    if found != [1, 10]:
+        raise UsageError(f"{model.name} must map an image to logits [1, 10], not {found}")
     if not model.trainable_variables:
         raise UsageError(f"{model.name} has no trainable variables: assign its layers to attributes")
     return model

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 import json
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_core.config import Config, flag, read_json
 from mnist_core.errors import InputError, UsageError, warn
-from mnist_core.files import write_json
+from mnist_core.files import atomic_write, write_json
 
 if TYPE_CHECKING:
     import keras
@@ -28,15 +32,15 @@ def create_run(config: Config, environment: dict[str, Any]) -> Path:
     """Makes ``<log_dir>/<YYYYmmdd-HHMMSS>-<name>`` with what ran and on what.
 
     Raises:
-      UsageError: the folder can't be made or written.
+      UsageError: the folder can't be made or written. OSError: the disk is full; no folder is left.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     log_dir = Path(config.log_dir)
     name = config.run_name or config.model
     if Path(name).name != name:
         raise UsageError(f"--run-name must be one name without slashes, not '{name}'")
-    for attempt in range(100):
-        directory = log_dir / f"{stamp}-{name}{f'-{attempt + 1}' if attempt else ''}"
+    for attempt in itertools.count(1):
+        directory = log_dir / f"{stamp}-{name}{f'-{attempt}' if attempt > 1 else ''}"
         try:
             log_dir.mkdir(parents=True, exist_ok=True)
             directory.mkdir()
@@ -48,10 +52,15 @@ def create_run(config: Config, environment: dict[str, Any]) -> Path:
             raise UsageError(
                 f"--log-dir {log_dir} can't be written: {error.strerror}; name another one"
             ) from error
-    write_json(directory / ENVIRONMENT, environment)
-    (directory / "argv.txt").write_text(" ".join(sys.argv) + "\n", encoding="utf-8")
-    # Last, because a directory counts as a run once it has a configuration.
-    write_json(directory / CONFIG, config.to_json())
+    try:
+        write_json(directory / ENVIRONMENT, environment)
+        with atomic_write(directory / "argv.txt") as file:
+            file.write(os.fsencode(shlex.join(sys.argv) + "\n"))
+        # Last, because a directory counts as a run once it has a configuration.
+        write_json(directory / CONFIG, config.to_json())
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
     return directory
 
 
@@ -113,7 +122,7 @@ def newest_intact(directory: Path, warn: Callable[[str], None]) -> Iterator[Path
         else:
             yield path
     if paths:
-        raise InputError(f"{directory} has no intact checkpoint; start a new run without --resume")
+        raise InputError(f"{directory} has no intact checkpoint; train a new run, or name another one")
 
 
 def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> tuple[keras.Model, Path]:
@@ -138,13 +147,15 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
     try:
         with dtype_policy(meta["precision"]):
             model = models.build(keras.saving.deserialize_keras_object(meta["model"]))
+    except KeyError as error:
+        raise InputError(f"{path}: holds no {error}; it is not the checkpoint of a run") from error
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{path}: its model {meta['model'].get('class_name')} is not known here; import the module that "
             "registers it with keras.saving.register_keras_serializable"
         ) from error
     variables = [variable.value for variable in model.variables]
-    check_fit(path, "model", groups["model"], variables)
+    check_fit(path, "model", groups.get("model", []), variables)
     for variable, value in zip(variables, groups["model"], strict=True):
         variable.assign(value)
     if "average" in groups:
@@ -161,11 +172,14 @@ def read_result(directory: Path) -> dict[str, Any] | None:
       InputError: the file is damaged.
     """
     try:
-        return json.loads((directory / RESULT).read_text(encoding="utf-8"))
+        result = json.loads((directory / RESULT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise InputError(f"{directory / RESULT} is damaged: {error}") from error
+    if not isinstance(result, dict) or "run_dir" not in result:
+        raise InputError(f"{directory / RESULT} is damaged: it holds no result of a run")
+    return result
 
 
 def dataset_of(directory: Path) -> str:

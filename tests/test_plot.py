@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mnist_core.commands.plot import draw_run, read_history
+from mnist_core.commands.plot import draw_run
 from mnist_core.config import Config
 from mnist_core.data.datasets import Dataset, load
 from mnist_core.errors import InputError, UsageError
 from mnist_core.files import write_json
 from mnist_core.metrics import Tally
+from mnist_core.reporting.history import read_history
 
 STEPS_PER_EPOCH = 10
 FILES = [

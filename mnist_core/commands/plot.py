@@ -4,7 +4,6 @@ A run that has not ended gets the pictures that it has data for.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,8 @@ from mnist_core import cli, runs
 from mnist_core.config import read_json
 from mnist_core.errors import InputError, MnistCoreError, UsageError, warn
 from mnist_core.files import atomic_write
-from mnist_core.metrics import CLASSES, Misclassified
-from mnist_core.reporting import figures
-
-SCORES = ("epoch", "loss", "accuracy")
-NUMBERS = {"train": (*SCORES, "learning_rate"), "eval": SCORES, "test": SCORES}
+from mnist_core.metrics import Misclassified
+from mnist_core.reporting.history import History, read_history
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +40,8 @@ def draw_run(run_dir: Path, out: Path) -> list[Path]:
     Raises:
       InputError: metrics.jsonl is missing, empty or damaged. UsageError: ``out`` can't be made.
     """
+    from mnist_core.reporting.figures import to_png
+
     history = read_history(run_dir / runs.METRICS)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -53,63 +51,13 @@ def draw_run(run_dir: Path, out: Path) -> list[Path]:
     for name, figure in _figures(run_dir, history):
         paths.append(out / name)
         with atomic_write(paths[-1]) as file:
-            file.write(figures.to_png(figure))
+            file.write(to_png(figure))
     return paths
 
 
-def read_history(path: Path) -> figures.History:
-    """Reads a run's metrics.jsonl; a last line that a kill cut short is passed over.
+def _figures(run_dir: Path, history: History) -> Iterator[tuple[str, Any]]:
+    from mnist_core.reporting import figures
 
-    Raises:
-      InputError: there is no such file, no record in it, or a line is not a record.
-    """
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; name a run directory with --run") from error
-    records: dict[str, list[dict[str, Any]]] = {kind: [] for kind in NUMBERS}
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            if number == len(lines) and not line.endswith(b"\n"):
-                break
-            raise _damaged(path, number, "not JSON") from error
-        if fault := _fault(record):
-            raise _damaged(path, number, fault)
-        records[record["kind"]].append(record)
-    if not any(records.values()):
-        raise InputError(f"{path} holds no step yet; wait for its first, or name another run with --run")
-    return figures.History(records["train"], records["eval"], next(iter(records["test"][-1:]), None))
-
-
-def _fault(record: Any) -> str | None:
-    kind = record.get("kind") if isinstance(record, dict) else None
-    if kind not in tuple(NUMBERS):
-        return "its kind is none of " + ", ".join(NUMBERS)
-    for name in NUMBERS[kind]:
-        # A logged step that diverged has null for its loss.
-        may_be_null = kind == "train" and name in record and name != "epoch"
-        if not (isinstance(record.get(name), int | float) or (may_be_null and record[name] is None)):
-            return f"{name} is not a number"
-    if kind != "train" and not _is_confusion(record.get("confusion")):
-        return f"confusion is not a table of {CLASSES} x {CLASSES} counts"
-    if kind == "test" and not isinstance(record.get("misclassified"), list):
-        return "misclassified is not a list"
-    return None
-
-
-def _is_confusion(value: Any) -> bool:
-    rows = value if isinstance(value, list) else []
-    cells = [cell for row in rows if isinstance(row, list) and len(row) == CLASSES for cell in row]
-    return len(rows) == CLASSES and len(cells) == CLASSES**2 and all(type(cell) is int for cell in cells)
-
-
-def _damaged(path: Path, number: int, fault: str) -> InputError:
-    return InputError(f"{path}, line {number}: {fault}; mend or remove the line, or train the run anew")
-
-
-def _figures(run_dir: Path, history: figures.History) -> Iterator[tuple[str, Any]]:
     yield "accuracy.png", figures.accuracy_curves(history)
     yield "loss.png", figures.loss_curves(history)
     if history.train:
@@ -133,6 +81,7 @@ def _figures(run_dir: Path, history: figures.History) -> Iterator[tuple[str, Any
 
 def _misclassified(run_dir: Path, test: dict[str, Any]) -> Any:
     from mnist_core.data.datasets import load
+    from mnist_core.reporting.figures import misclassified_grid
 
     config = read_json(run_dir / runs.CONFIG)
     split = load(runs.dataset_of(run_dir), config.data_dir).test
@@ -143,4 +92,4 @@ def _misclassified(run_dir: Path, test: dict[str, Any]) -> Any:
         same = False
     if not same or len(split) != np.sum(test["confusion"]):
         raise InputError(f"the test images of {config.dataset} are not those the run was scored on")
-    return figures.misclassified_grid(split.images, examples)
+    return misclassified_grid(split.images, examples)

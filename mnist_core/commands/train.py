@@ -4,6 +4,8 @@ Settings come from the recipe, then --config, then the flags. Ctrl-C saves and l
 """
 
 import argparse
+import dataclasses
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,9 @@ def main(args: argparse.Namespace) -> cli.Answer:
     settings = cli.given_settings(args)
     if args.dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            return _train(Config.from_mapping({**settings, "max_steps": 2, "log_dir": folder}), None)
+            answer = _train(Config.from_mapping({**settings, "max_steps": 2, "log_dir": folder}), None)
+        # Two steps reach no target.
+        return dataclasses.replace(answer, error=None)
     directory = _run_to_resume(args.resume, Config.from_mapping(settings).log_dir)
     if directory is None:
         return _train(Config.from_mapping(settings), None)
@@ -43,7 +47,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     runs.check_same(directory, config)
     if finished := runs.read_result(directory):
         warn(f"{directory} has already ended; this is its result")
-        return cli.Answer(finished, _text(finished))
+        return cli.Answer(finished, _text(finished), _missed_target(config, finished))
     return _train(config, directory)
 
 
@@ -67,7 +71,8 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
     from mnist_core.reporting.tensorboard import TensorBoard
 
     trainer = Trainer(config, hooks=[Journal(), TensorBoard(), Progress()])
-    if directory is None:
+    new = directory is None
+    if new:
         directory = runs.create_run(config, device.describe())
     elif checkpoint := next(runs.newest_intact(directory, warn), None):
         trainer.restore(checkpoint)
@@ -77,11 +82,17 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
         f"{trainer.device.description}, {state.precision}, from step {trainer.run.step} "
         f"to {trainer.run.total_steps}: {directory}"
     )
-    result = trainer.fit(directory)
+    try:
+        result = trainer.fit(directory)
+    except Exception:
+        # A start that fails before its first step leaves nothing to look at or to go on with.
+        if new and trainer.run.step == 0 and trainer.run.saved_at < 0:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
     data = _result(trainer, result)
     write_json(directory / runs.RESULT, data)
     _draw(directory)
-    return cli.Answer(data, _text(data), _missed_target(config, result))
+    return cli.Answer(data, _text(data), _missed_target(config, data))
 
 
 def _result(trainer: "Trainer", result: "Result") -> dict[str, Any]:
@@ -123,13 +134,13 @@ def _draw(directory: Path) -> None:
 
     try:
         draw_run(directory, directory / "plots")
-    except MnistCoreError as error:
+    except (MnistCoreError, OSError) as error:
         # The run is complete without its pictures.
         warn(f"no plots: {error}")
 
 
-def _missed_target(config: Config, result: "Result") -> TargetMissedError | None:
-    target, reached = config.target_accuracy, result.report.accuracy
+def _missed_target(config: Config, result: dict[str, Any]) -> TargetMissedError | None:
+    target, reached = config.target_accuracy, result["test_accuracy"]
     if target is None or reached >= target:
         return None
     return TargetMissedError(f"test accuracy {reached:.4f} is below --target-accuracy {target}")

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.datasets import Split
+from mnist_core.errors import UsageError
 
 
 class Plan:
@@ -19,9 +20,17 @@ class Plan:
       num_images: size of the training split.
       batch_size: images in a step, over all micro-batches and replicas.
       num_replicas: devices that share a step; a last batch too small to give each an image is left out.
+
+    Raises:
+      UsageError: no batch gives each replica an image.
     """
 
     def __init__(self, num_images: int, batch_size: int, seed: int, num_replicas: int = 1) -> None:
+        if min(num_images, batch_size) < num_replicas:
+            raise UsageError(
+                f"--batch-size {batch_size} of {num_images} training images is too small for "
+                f"{num_replicas} devices; each needs an image in every step"
+            )
         full, rest = divmod(num_images, batch_size)
         self.batch_size = batch_size
         self.steps_per_epoch = full + (rest >= num_replicas if rest else 0)

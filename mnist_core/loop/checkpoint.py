@@ -4,7 +4,6 @@ A file holds arrays named ``group/000`` and a JSON text ``meta``. The zip contai
 member, so a file that was cut short or changed on the disk is found out when it is read.
 """
 
-import contextlib
 import json
 import os
 import zipfile
@@ -45,31 +44,33 @@ class Checkpoints:
           OSError: the disk is full, or the folder can't be written; older checkpoints are as they were.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"step-{step:08d}.npz"
+        for left in self.folder.glob(".*.partial"):
+            # By a writer that was killed.
+            left.unlink()
+        path, best_path = self.folder / f"step-{step:08d}.npz", self.folder / "best.npz"
         arrays = {
             f"{group}/{i:03d}": value for group, values in groups.items() for i, value in enumerate(values)
         }
-        text = json.dumps({"format": FORMAT, "step": step, **meta})
-        with atomic_write(path) as file:
+        text = json.dumps({**meta, "format": FORMAT, "step": step, "arrays": len(arrays)})
+        # The best goes first: a run that is killed in between goes on from before it, and finds it again.
+        with atomic_write(best_path if best else path) as file:
             np.savez(file, meta=np.array(text), **arrays)
         if best:
-            self._link_best(path)
+            self._link(best_path, path)
         for old in self.paths()[self._keep :]:
             old.unlink()
         return path
 
-    def _link_best(self, path: Path) -> None:
+    def _link(self, path: Path, second: Path) -> None:
         # A second name costs no space, and outlives the first when that grows old.
-        temporary = self.folder / ".best.npz.partial"
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary = self.folder / f".{second.name}.partial"
         try:
             os.link(path, temporary)
         except OSError:
-            with atomic_write(self.folder / "best.npz") as file:
+            with atomic_write(second) as file:
                 file.write(path.read_bytes())
         else:
-            os.replace(temporary, self.folder / "best.npz")
+            os.replace(temporary, second)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
@@ -82,15 +83,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, 
     try:
         with np.load(path, allow_pickle=False) as archive:
             meta = json.loads(str(archive["meta"]))
-            for name in sorted(set(archive.files) - {"meta"}):
+            names = [name for name in archive.files if name != "meta"]
+            for name in names:
                 groups.setdefault(name.split("/")[0], []).append(archive[name])
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such checkpoint; name a run that has one") from error
-    except KeyError as error:
+    # A TypeError comes from an .npy, which holds a single array.
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a checkpoint of mnist_core") from error
     # numpy and zipfile raise many kinds for a damaged file; all mean the same to the user.
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{path}: damaged or not a checkpoint ({error})") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this version of mnist_core")
+    # The CRCs don't cover the list of the members.
+    if len(set(names)) != meta["arrays"]:
+        raise InputError(f"{path}: damaged (it holds {len(set(names))} arrays, not {meta['arrays']})")
     return groups, meta

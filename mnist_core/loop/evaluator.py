@@ -16,7 +16,7 @@ class Evaluator:
 
     def __init__(self, model: keras.Model, batch_size: int = 1000) -> None:
         self._model = model
-        self._batch_size = tf.constant(batch_size)
+        self._batch_size = tf.constant(min(batch_size, PIECE))
         signature = (tf.TensorSpec([None, 28, 28], tf.uint8), tf.TensorSpec([], tf.int32))
         self.function = tf.function(self._logits, input_signature=signature)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class Run:
     def epoch(self) -> float:
         """Epochs trained so far, with fractions."""
         return self.step / self.steps_per_epoch
+
+    @property
+    def is_best(self) -> bool:
+        """Whether no weights scored better than those of this step."""
+        return self.best is not None and self.best["step"] == self.step
 
     @property
     def images_per_second(self) -> float:
@@ -136,36 +142,54 @@ class Hooks:
         self._hooks = list(hooks)
 
     def __call__(self, event: str, *args: Any) -> None:
-        """Calls ``event`` of every hook that defines it.
+        """Calls ``event`` of every hook that defines it, of the later ones too where one fails.
 
         Raises:
-          HookError: a hook raised something unexpected. Our own errors and OSError pass through.
+          HookError: a hook raised something unexpected. Our own errors and OSError pass through. Where
+            several hooks failed, it is the first one's.
         """
+        failures = []
         for hook in self._hooks:
-            if not self._defines(hook, event):
-                continue
-            try:
-                getattr(hook, event)(*args)
-            except (MnistCoreError, OSError):
-                raise
-            except Exception as error:
-                name = type(hook).__name__
-                raise HookError(f"hook {name} failed in {event}: {type(error).__name__}: {error}") from error
+            if self._defines(hook, event):
+                try:
+                    getattr(hook, event)(*args)
+                except Exception as error:
+                    failures.append(_named(hook, event, error))
+                    if event == "on_start":
+                        # A run that is refused must stay as it is.
+                        break
+        if failures:
+            raise failures[0]
 
     def state(self) -> dict[str, Any]:
-        """The states of all hooks by class name."""
-        return {type(hook).__name__: hook.state() for hook in self._hooks if self._defines(hook, "state")}
+        """The states of all hooks by class name, and by number where a class comes again."""
+        return {name: hook.state() for name, hook in self._names() if self._defines(hook, "state")}
 
     def restore(self, states: dict[str, Any]) -> None:
         """Gives the hooks back what `state` returned."""
+        for name, hook in self._names():
+            if self._defines(hook, "restore") and name in states:
+                hook.restore(states[name])
+
+    def _names(self) -> Iterator[tuple[str, Any]]:
+        seen: collections.Counter[str] = collections.Counter()
         for hook in self._hooks:
-            if self._defines(hook, "restore") and type(hook).__name__ in states:
-                hook.restore(states[type(hook).__name__])
+            name = type(hook).__name__
+            seen[name] += 1
+            yield name if seen[name] == 1 else f"{name} {seen[name]}", hook
 
     @staticmethod
     def _defines(hook: Any, event: str) -> bool:
-        method = getattr(type(hook), event, None)
-        return method is not None and method is not getattr(Hook, event)
+        method = getattr(hook, event, None)
+        return method is not None and getattr(method, "__func__", method) is not getattr(Hook, event)
+
+
+def _named(hook: Any, event: str, error: Exception) -> Exception:
+    if isinstance(error, (MnistCoreError, OSError)):
+        return error
+    failure = HookError(f"hook {type(hook).__name__} failed in {event}: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 class EarlyStopping(Hook):

@@ -9,10 +9,15 @@ from typing import Any, Self
 from mnist_core.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LEAVING = b"interrupted twice: left without saving; --resume goes on from the last checkpoint\n"
 
 
 class Interrupts:
-    """While entered, the first signal sets ``requested``, and the second one ends the process at once."""
+    """While entered, the first signal sets ``requested``, and the second one ends the process at once.
+
+    Python runs signal handlers only between two calls of the device, which may be long. A thread therefore
+    counts the signals too, as the system delivers them.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -21,15 +26,30 @@ class Interrupts:
     def __enter__(self) -> Self:
         # Python allows handlers in the main thread only; a loop in another one can't be asked this way.
         if threading.current_thread() is threading.main_thread():
+            reader, self._writer = os.pipe()
+            os.set_blocking(self._writer, False)
+            self._previous_writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+            threading.Thread(target=_leave_at_the_second, args=(reader,), daemon=True).start()
             self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._previous:
+            signal.set_wakeup_fd(self._previous_writer)
+            os.close(self._writer)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            # No clean-up on purpose: whatever is half-written has a temporary name.
-            os._exit(InterruptedRunError.exit_code)
         self.requested = True
+
+
+def _leave_at_the_second(reader: int) -> None:
+    with open(reader, "rb", buffering=0) as pipe:
+        count = 0
+        while number := pipe.read(1):
+            count += number[0] in SIGNALS
+            if count == 2:
+                os.write(2, LEAVING)
+                # No clean-up on purpose: whatever is half-written has a temporary name.
+                os._exit(InterruptedRunError.exit_code)

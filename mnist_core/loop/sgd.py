@@ -29,9 +29,9 @@ class SGD:
         self.weight_decay = weight_decay
         self.variables: list[tf.Variable] = []
 
-    def build(self, variables: Sequence[tf.Variable]) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes a velocity for each variable."""
-        self._weights = list(variables)
+        self._weights = [variable.value for variable in variables]
         self.variables = [
             tf.Variable(tf.zeros_like(weight), trainable=False, name="velocity") for weight in self._weights
         ]
@@ -56,13 +56,21 @@ class SGD:
 
 
 class KerasOptimizer:
-    """Lets a ``keras.optimizers.Optimizer`` stand in for `SGD`, with its own learning rate."""
+    """Lets a ``keras.optimizers.Optimizer`` stand in for `SGD`, with its own learning rate.
+
+    Raises:
+      UsageError: it scales the loss, as the loop does, or already belongs to another model.
+    """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            raise UsageError("the loop scales the loss of mixed_float16 itself; pass the inner optimizer")
+        if optimizer.built:
+            raise UsageError(f"optimizer {optimizer.name} already belongs to a model; make a new one")
         self._optimizer = optimizer
         self.variables: list[tf.Variable] = []
 
-    def build(self, variables: Sequence[tf.Variable]) -> None:
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes the optimizer's slots."""
         self._weights = list(variables)
         self._optimizer.build(self._weights)
@@ -91,7 +99,8 @@ def from_config(config: Config) -> Optimizer:
         return SGD(config.momentum, config.nesterov, config.weight_decay)
     try:
         optimizer = keras.optimizers.get(config.optimizer)
-    except ValueError as error:
+    # A KeyError comes from the optimizer that wraps another one.
+    except (ValueError, KeyError) as error:
         raise UsageError(
             f"--optimizer must be sgd or a Keras optimizer such as adam, not '{config.optimizer}'"
         ) from error

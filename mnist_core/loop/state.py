@@ -28,15 +28,18 @@ class TrainState:
     ready keeps its own.
 
     Raises:
-      UsageError: a ready model contradicts an explicit precision, or the model has nothing to train.
+      UsageError: a ready model contradicts an explicit precision, the model has nothing to train, or
+        several replicas can't train it.
     """
 
     def __init__(self, config: Config, precision: str, model: ModelSource, optimizer: sgd.Optimizer) -> None:
         self.model, self.precision = _make_model(model, precision, explicit=config.precision != "auto")
         self.optimizer = optimizer
-        self.optimizer.build([variable.value for variable in self.model.trainable_variables])
+        self.optimizer.build(self.model.trainable_variables)
         self.loss_scale = LossScale() if self.precision == "mixed_float16" else None
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            self._check_replicas(config)
 
     def variables(self) -> dict[str, list[tf.Variable]]:
         """All variables, by the group that a checkpoint keeps them in."""
@@ -72,6 +75,19 @@ class TrainState:
     def scored_weights(self) -> AbstractContextManager[None]:
         """Inside, the model has the weights to be scored: the averaged ones where there are some."""
         return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def _check_replicas(self, config: Config) -> None:
+        # Replicas can't meet inside a branch or a loop of the graph.
+        if self.loss_scale and isinstance(self.optimizer, sgd.KerasOptimizer):
+            raise UsageError(
+                "--precision mixed_float16 on several replicas needs --optimizer sgd; or use mixed_bfloat16"
+            )
+        normalised = any(isinstance(layer, models.BatchNorm) for layer in self.model._flatten_layers())
+        if normalised and config.gradient_accumulation > 1:
+            raise UsageError(
+                "--gradient-accumulation on several replicas needs a network without BatchNorm, such as "
+                "keras_convnet"
+            )
 
     def weights_sha256(self) -> str:
         """Hash of the trainable weights in creation order, as little-endian float32."""

@@ -122,12 +122,13 @@ class Trainer:
         while True:
             if not interrupts.requested and self._due(self.config.eval_every, run.evaluated_at):
                 self._evaluate()
-            if interrupts.requested or self._due(self.config.checkpoint_every, run.saved_at):
+            due = self._due(self.config.checkpoint_every, run.saved_at)
+            if interrupts.requested or due or run.is_best:
                 self._save()
-            if run.finished:
-                return
             if interrupts.requested:
                 raise InterruptedRunError(self._interrupted())
+            if run.finished:
+                return
             log = next(blocks)
             if log.steps[0] != run.step + 1:
                 raise RuntimeError(f"the block began at step {log.steps[0]}, not {run.step + 1}")
@@ -222,12 +223,14 @@ class Trainer:
 
     def _check_finite(self, log: BlockLog) -> None:
         # A float16 step whose gradients overflow was skipped, and harms nothing.
-        watched = ["loss"] if self.state.loss_scale else ["loss", "gradient_norm"]
-        for name in watched:
-            bad = np.flatnonzero(~np.isfinite(log.scalars[name]))
+        names = ["loss"] if self.state.loss_scale else ["loss", "gradient_norm"]
+        watched = {name: (log.steps, log.scalars[name]) for name in names}
+        watched["weight_norm"] = (log.steps[-1:], np.array([log.weight_norm]))
+        for name, (steps, values) in watched.items():
+            bad = np.flatnonzero(~np.isfinite(values))
             if bad.size:
                 raise DivergedError(
-                    f"{name} became {log.scalars[name][bad[0]]} at step {log.steps[bad[0]]}, in the block of "
+                    f"{name} became {values[bad[0]]} at step {steps[bad[0]]}, in the block of "
                     f"steps {log.steps[0]}-{log.steps[-1]}; lower --lr or set --clip-norm"
                 )
 
@@ -247,6 +250,8 @@ class Trainer:
         run.evaluated_at = run.step
         if run.best is None or report.accuracy > run.best["accuracy"]:
             run.best = {"step": run.step, "accuracy": report.accuracy, "loss": report.loss}
+            # A checkpoint of this step that was written before doesn't know.
+            run.saved_at = -1
         self._hooks("on_evaluation", run, report, self.validation)
 
     def _save(self) -> None:
@@ -261,8 +266,7 @@ class Trainer:
             "precision": self.state.precision,
             "model": keras.saving.serialize_keras_object(self.state.model),
         }
-        best = run.best is not None and run.best["step"] == run.step
-        path = self._checkpoints.save(run.step, self.state.arrays(), meta, best=best)
+        path = self._checkpoints.save(run.step, self.state.arrays(), meta, best=run.is_best)
         run.saved_at = run.step
         self._hooks("on_checkpoint", run, path)
 

@@ -1,6 +1,5 @@
 """The pictures of a run. Figures are objects of their own: no pyplot, no display, no global state."""
 
-import dataclasses
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mnist_core.metrics import CLASSES, Misclassified, wilson_interval
+from mnist_core.reporting.history import History
 
 # Okabe & Ito's palette, told apart by the colour-blind too; each series also has a mark of its own.
 BLUE, VERMILLION, BLACK = "#0072B2", "#D55E00", "#000000"
@@ -21,18 +21,6 @@ WIDTH_INCHES, DOTS_PER_INCH = 8.0, 150
 MOST_IMAGES, IMAGE_COLUMNS = 50, 10
 # Added to the error rate before its logarithm, so that a faultless batch stays on the axis.
 LEAST_ERROR = 1e-3
-
-
-@dataclasses.dataclass(frozen=True)
-class History:
-    """The records of a run's metrics.jsonl: logged steps, scores on validation images, the final test.
-
-    The curves need at least one record of any kind.
-    """
-
-    train: list[dict[str, Any]]
-    evals: list[dict[str, Any]]
-    test: dict[str, Any] | None
 
 
 def loss_curves(history: History) -> Figure:
@@ -102,7 +90,7 @@ def confusion_matrix(confusion: Any, split: str = "test") -> Figure:
     return figure
 
 
-def misclassified_grid(images: np.ndarray, examples: Sequence[Misclassified]) -> Figure:
+def misclassified_grid(images: np.ndarray, examples: Sequence[Misclassified], split: str = "test") -> Figure:
     """The wrong answers as pictures, the surest first, with label -> prediction and its probability.
 
     Args:
@@ -110,7 +98,7 @@ def misclassified_grid(images: np.ndarray, examples: Sequence[Misclassified]) ->
       examples: the wrong answers; ``index`` is a row of ``images``.
     """
     shown = sorted(examples, key=lambda example: -example.probability)[:MOST_IMAGES]
-    title = f"{_errors(len(examples))} in {len(images):,} test images"
+    title = f"{_errors(len(examples))} in {len(images):,} {split} images"
     if len(shown) < len(examples):
         title += f", the {len(shown)} surest"
     caption = "true digit → prediction, and its probability" if shown else "every one was recognised"

@@ -7,8 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:
+    # Windows has no such locks.
+    fcntl = None
+
 from mnist_core.data.datasets import Split
-from mnist_core.files import atomic_write
+from mnist_core.errors import UsageError
 from mnist_core.loop.hooks import BlockLog, Hook, Run
 from mnist_core.metrics import Report
 from mnist_core.runs import METRICS
@@ -17,7 +23,8 @@ from mnist_core.runs import METRICS
 class Journal(Hook):
     """Writes a ``train`` line for each logged step, and ``eval`` and ``test`` lines.
 
-    When a run goes on from a checkpoint, the lines after its step are dropped first: they are trained anew.
+    When a run goes on from a checkpoint, the lines after its step are dropped first: they are written anew.
+    The open journal is locked, so that a run has one writer.
     """
 
     def __init__(self) -> None:
@@ -25,8 +32,9 @@ class Journal(Hook):
 
     def on_start(self, run: Run) -> None:
         self._path = run.directory / METRICS
-        truncate(self._path, run.step)
-        self._file = self._path.open("ab", buffering=0)
+        self._file = self._path.open("ab+", buffering=0)
+        _claim(self._file, run.directory)
+        truncate(self._path, run.step, run.evaluated_at)
 
     def on_block(self, run: Run, log: BlockLog) -> None:
         lines = []
@@ -63,21 +71,39 @@ class Journal(Hook):
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
 
-def truncate(path: Path, step: int) -> None:
-    """Drops the lines after ``step``, and a last one that was cut short, in one atomic change."""
-    if not path.exists():
+def truncate(path: Path, step: int, evaluated_at: int) -> None:
+    """Drops what a run that goes on will write anew: all from the first line that its checkpoint can't know.
+
+    Args:
+      step: the last step that was trained.
+      evaluated_at: the last step that was evaluated, which an interrupt at ``step`` leaves behind it.
+    """
+    last_kept = {"train": step, "eval": evaluated_at}
+    end = 0
+    with path.open("rb+") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n") or entry["step"] > last_kept.get(entry["kind"], -1):
+                break
+            end += len(line)
+        file.truncate(end)
+
+
+def _claim(file: Any, directory: Path) -> None:
+    if fcntl is None:
         return
-    kept = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            break
-        # The test line ends a run; one that goes on will write it anew.
-        if line.endswith(b"\n") and entry["step"] <= step and entry["kind"] != "test":
-            kept.append(line)
-    with atomic_write(path) as file:
-        file.writelines(kept)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UsageError(
+            f"another process is training {directory}; wait for it, or start a new run without --resume"
+        ) from error
+    except OSError:
+        # Some network file systems have no locks; such a run is its owner's to guard.
+        return
 
 
 def _number(value: float) -> float | None:

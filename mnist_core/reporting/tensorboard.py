@@ -1,40 +1,49 @@
 """TensorBoard event files, written as plain records so that logging every step costs next to nothing."""
 
+import contextlib
+import errno
 import itertools
 import os
 import socket
+import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.pr_curve.metadata import create_summary_metadata as pr_curve_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from mnist_core.data.datasets import Split
-from mnist_core.files import atomic_write
 from mnist_core.loop.hooks import BlockLog, Hook, Run
 from mnist_core.metrics import Report
 from mnist_core.reporting import figures, tags
 
+RECORD_FRAME = 16  # bytes around each record of a TFRecord file: its length and two checksums
 _sequence = itertools.count()
 
 
 class EventWriter:
-    """Appends events to a new file in ``folder``."""
+    """Appends events to a new file in ``folder``.
 
-    def __init__(self, folder: Path) -> None:
+    A TensorBoard that is open forgets what it has read from ``first_step`` on.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = (
             f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_sequence)}"
         )
         self._path = folder / name
-        self._writer = tf.io.TFRecordWriter(str(self._path))
+        with _os_errors(self._path):
+            self._writer = tf.io.TFRecordWriter(str(self._path))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(step=first_step, wall_time=time.time(), session_log=start))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One event that holds all ``values`` by tag."""
@@ -43,8 +52,10 @@ class EventWriter:
         )
 
     def image(self, step: int, tag: str, png: bytes) -> None:
-        """A PNG image."""
-        self._summary(step, [Summary.Value(tag=tag, image=Summary.Image(encoded_image_string=png))])
+        """A PNG image in RGBA."""
+        width, height = struct.unpack(">2I", png[16:24])
+        picture = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        self._summary(step, [Summary.Value(tag=tag, image=picture)])
 
     def pr_curve(self, step: int, tag: str, curve: np.ndarray) -> None:
         """A precision-recall curve, float32 ``[6, thresholds]`` in the order of `Report.pr_curves`."""
@@ -59,24 +70,20 @@ class EventWriter:
 
     def flush(self) -> None:
         """Hands all events to the operating system."""
-        try:
+        with _os_errors(self._path):
             self._writer.flush()
-        except tf.errors.OpError as error:
-            raise OSError(28, "event file can't be written", str(self._path)) from error
 
     def close(self) -> None:
         """Writes what is left, and closes the file."""
-        self.flush()
-        self._writer.close()
+        with _os_errors(self._path):
+            self._writer.close()
 
     def _summary(self, step: int, values: Iterable[Summary.Value]) -> None:
         self._write(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
 
     def _write(self, event: Event) -> None:
-        try:
+        with _os_errors(self._path):
             self._writer.write(event.SerializeToString())
-        except tf.errors.OpError as error:
-            raise OSError(28, "event file can't be written", str(self._path)) from error
 
 
 class TensorBoard(Hook):
@@ -91,10 +98,11 @@ class TensorBoard(Hook):
         self._writers: dict[str, EventWriter] = {}
 
     def on_start(self, run: Run) -> None:
-        for name in ("train", "eval"):
-            folder = run.directory / name
-            purge(folder, run.step)
-            self._writers[name] = EventWriter(folder)
+        for name, last in (("train", run.step), ("eval", run.evaluated_at)):
+            # The version, an event of step 0, stays.
+            last_kept = max(last, 0)
+            purge(run.directory / name, last_kept)
+            self._writers[name] = EventWriter(run.directory / name, first_step=last_kept + 1)
 
     def on_block(self, run: Run, log: BlockLog) -> None:
         writer = self._writers["train"]
@@ -129,14 +137,14 @@ class TensorBoard(Hook):
         )
         pictures = {
             tags.CONFUSION_MATRIX: figures.confusion_matrix(report.confusion, "validation"),
-            tags.MISCLASSIFIED: figures.misclassified_grid(split.images, report.misclassified),
+            tags.MISCLASSIFIED: figures.misclassified_grid(split.images, report.misclassified, "validation"),
         }
         for tag, figure in pictures.items():
             writer.image(run.step, tag, figures.to_png(figure))
         for digit, curve in enumerate(report.pr_curves):
             writer.pr_curve(run.step, tags.pr_curve(digit), curve)
         for variable in run.model.trainable_variables:
-            self._writers["train"].histogram(run.step, tags.histogram(variable.path), variable.value.numpy())
+            writer.histogram(run.step, tags.histogram(variable.path), variable.value.numpy())
         self._flush()
 
     def before_checkpoint(self, run: Run) -> None:
@@ -153,12 +161,23 @@ class TensorBoard(Hook):
 
 
 def purge(folder: Path, step: int) -> None:
-    """Removes the events after ``step``, and a record that a kill cut short, from the files of ``folder``."""
+    """Cuts the files of ``folder`` off before the first event after ``step``, or before a torn record."""
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        kept = [record for record in _intact_records(path) if Event.FromString(record).step <= step]
-        with atomic_write(path) as file, tf.io.TFRecordWriter(file.name) as writer:
-            for record in kept:
-                writer.write(record)
+        end = 0
+        for record in _intact_records(path):
+            if Event.FromString(record).step > step:
+                break
+            end += len(record) + RECORD_FRAME
+        os.truncate(path, end)
+
+
+@contextlib.contextmanager
+def _os_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        # TensorFlow's own message is "PATH; No space left on device".
+        raise OSError(errno.EIO, error.message.rpartition("; ")[2], str(path)) from error
 
 
 def _intact_records(path: Path) -> Iterable[bytes]:

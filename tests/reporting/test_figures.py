@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mnist_core.metrics import Misclassified
 from mnist_core.reporting import figures
-from mnist_core.reporting.figures import History
+from mnist_core.reporting.history import History
 
 STEPS_PER_EPOCH = 43
 

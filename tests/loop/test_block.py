@@ -1,0 +1,59 @@
+"""A run is one trace, and what its blocks report is what happened."""
+
+import numpy as np
+import pytest
+
+from tests.loop.small import AUGMENTED, Linear, Noisy, Recorder, make, train, weights
+
+
+@pytest.mark.parametrize("feed", ["resident", "streaming"])
+def test_a_run_of_several_epochs_is_traced_once(feed: str) -> None:
+    recorder = Recorder()
+    trainer = make(
+        net=Noisy,
+        feed=feed,
+        epochs=3,
+        validation_size=70,
+        eval_every="3",
+        steps_per_block=2,
+        hooks=[recorder],
+        **AUGMENTED,
+    )
+    trainer.fit()
+    # 230 images are three batches of 64 and one of 38, so blocks had one and two steps, and two batch sizes.
+    assert {len(log.steps) for log in recorder.logs} == {1, 2}
+    assert trainer.block.function.experimental_get_tracing_count() == 1
+    assert trainer._evaluator.function.experimental_get_tracing_count() == 1
+
+
+def test_every_step_is_reported_once_and_in_order() -> None:
+    recorder = Recorder()
+    make(net=Linear, epochs=3, steps_per_block=3, eval_every="7", hooks=[recorder]).fit()
+    assert np.concatenate([log.steps for log in recorder.logs]).tolist() == list(range(1, 16))
+    for log in recorder.logs:
+        for name, values in log.scalars.items():
+            assert values.shape == log.steps.shape, name
+            assert values.dtype == np.float32, name
+        assert log.images_per_second > 0
+        assert log.steps_per_second > 0
+        assert 0 <= log.data_wait_fraction <= 1
+
+
+def test_the_norms_are_those_of_the_last_step_of_a_block() -> None:
+    single, double = Recorder(), Recorder()
+    for recorder, size in ((single, 1), (double, 2)):
+        make(net=Linear, max_steps=4, steps_per_block=size, weight_decay=0.1, hooks=[recorder]).fit()
+    before, after = single.weights[2:4]
+    log = double.logs[1]
+    assert log.weight_norm == pytest.approx(np.linalg.norm(after), rel=1e-5)
+    assert log.update_norm == pytest.approx(np.linalg.norm(after - before), rel=1e-4)
+    assert log.update_norm == single.logs[3].update_norm
+
+
+def test_xla_compiles_the_same_training_in_one_trace() -> None:
+    # Without augmentation and dropout: the same key gives XLA other random numbers.
+    compiled = train(net=Linear, jit="on", max_steps=10, steps_per_block=4)
+    plain = train(net=Linear, jit="off", max_steps=10, steps_per_block=4)
+    assert compiled.block.function.experimental_get_tracing_count() == 1
+    np.testing.assert_allclose(weights(compiled), weights(plain), atol=1e-5)
+    assert np.abs(weights(plain) - weights(make(net=Linear))).max() > 1e-3
