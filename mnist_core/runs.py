@@ -177,7 +177,7 @@ def read_result(directory: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise InputError(f"{directory / RESULT} is damaged: {error}") from error
-    if not isinstance(result, dict) or "run_dir" not in result:
+    if not isinstance(result, dict) or not result:
         raise InputError(f"{directory / RESULT} is damaged: it holds no result of a run")
     return result
 

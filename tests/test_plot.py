@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("logs") / "20300101-000000-digitnet"
     run.mkdir()
     write_json(run / "config.json", Config(dataset="digits").to_json())
-    write_json(run / "result.json", {"dataset": "digits"})
+    write_json(run / "result.json", {"run_dir": str(run), "dataset": "digits"})
     write_lines(run, records(load("digits")))
     return run
 

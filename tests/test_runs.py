@@ -88,9 +88,7 @@ def test_a_full_disk_leaves_no_run_directory(tmp_path, options):
 # Finding one
 
 
-def make_run(
-    log_dir: Path, name: str, *, finished: bool, result: str = '{"run_dir": "", "dataset": "digits"}'
-) -> Path:
+def make_run(log_dir: Path, name: str, *, finished: bool, result: str = '{"dataset": "digits"}') -> Path:
     directory = log_dir / name
     directory.mkdir(parents=True)
     (directory / runs.CONFIG).write_text(json.dumps(Config().to_json()))

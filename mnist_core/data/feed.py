@@ -1,7 +1,7 @@
 """The order of the images, and its delivery to the device in blocks of steps."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -83,7 +83,7 @@ def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
 class Feed(Protocol):
     """Delivers blocks, and takes a step's images from one inside the graph."""
 
-    def dataset(self, blocks: Sequence[tuple[int, int]]) -> tf.data.Dataset:
+    def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
         """One element for each block, in order."""
 
     def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -101,7 +101,7 @@ class ResidentFeed:
         self._images = tf.constant(split.images)
         self._labels = tf.constant(split.labels.astype(np.int32))
 
-    def dataset(self, blocks: Sequence[tuple[int, int]]) -> tf.data.Dataset:
+    def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
         def elements() -> Iterator[np.ndarray]:
             for block in blocks:
                 yield self._plan.indices(*block)
@@ -124,7 +124,7 @@ class StreamingFeed:
         self._plan = plan
         self._split = split
 
-    def dataset(self, blocks: Sequence[tuple[int, int]]) -> tf.data.Dataset:
+    def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
         def elements() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             for block in blocks:
                 indices = self._plan.indices(*block)

@@ -58,7 +58,9 @@ class Checkpoints:
         if best:
             self._link(best_path, path)
         for old in self.paths()[self._keep :]:
-            old.unlink()
+            # A run that went back to an earlier step lies behind the files that it left.
+            if old != path:
+                old.unlink()
         return path
 
     def _link(self, path: Path, second: Path) -> None:
@@ -97,6 +99,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, 
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this version of mnist_core")
     # The CRCs don't cover the list of the members.
-    if len(set(names)) != meta["arrays"]:
-        raise InputError(f"{path}: damaged (it holds {len(set(names))} arrays, not {meta['arrays']})")
+    if len(set(names)) != meta.get("arrays"):
+        raise InputError(f"{path}: damaged (it holds {len(set(names))} arrays, not {meta.get('arrays')})")
     return groups, meta

@@ -99,8 +99,8 @@ def from_config(config: Config) -> Optimizer:
         return SGD(config.momentum, config.nesterov, config.weight_decay)
     try:
         optimizer = keras.optimizers.get(config.optimizer)
-    # A KeyError comes from the optimizer that wraps another one.
-    except (ValueError, KeyError) as error:
+    # A KeyError comes from the optimizer that wraps another one, a TypeError from the base class.
+    except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"--optimizer must be sgd or a Keras optimizer such as adam, not '{config.optimizer}'"
         ) from error

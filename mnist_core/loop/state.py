@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -71,6 +72,22 @@ class TrainState:
         for name, wanted in variables.items():
             for variable, value in zip(wanted, groups[name], strict=True):
                 variable.assign(value)
+
+    def model_config(self) -> dict[str, Any]:
+        """What a checkpoint keeps to make the model again.
+
+        Raises:
+          UsageError: the model can't be made again.
+        """
+        try:
+            config = keras.saving.serialize_keras_object(self.model)
+            json.dumps(config)
+        except (NotImplementedError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{type(self.model).__name__} can't be saved: give it a get_config() that returns its "
+                "arguments as JSON values, or train without a run directory"
+            ) from error
+        return config
 
     def scored_weights(self) -> AbstractContextManager[None]:
         """Inside, the model has the weights to be scored: the averaged ones where there are some."""

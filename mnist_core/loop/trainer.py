@@ -16,7 +16,7 @@ from mnist_core import device, models
 from mnist_core.config import Config, period_steps
 from mnist_core.data.datasets import Dataset, Split, hold_out, load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
-from mnist_core.errors import DivergedError, InterruptedRunError, UsageError
+from mnist_core.errors import DivergedError, InputError, InterruptedRunError, UsageError
 from mnist_core.loop import schedule, sgd
 from mnist_core.loop.block import Block
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
@@ -93,6 +93,7 @@ class Trainer:
           directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
 
         Raises:
+          UsageError: the model can't be saved in a run directory.
           DivergedError: the loss became NaN or infinite.
           InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
           HookError: a hook failed.
@@ -100,6 +101,8 @@ class Trainer:
         run = self.run
         run.directory = directory
         self._checkpoints = Checkpoints(directory / CHECKPOINTS, self.config.keep) if directory else None
+        if directory:
+            self.state.model_config()  # Better refused now than at the first checkpoint.
         try:
             with Interrupts() as interrupts, self._placed():
                 self._hooks("on_start", run)
@@ -149,6 +152,9 @@ class Trainer:
           InputError: the file is damaged, or belongs to another network or run; nothing was changed.
         """
         groups, meta = read_checkpoint(path)
+        # With --dataset auto, MNIST may have been there before and be gone now.
+        if (trained_on := meta.get("dataset", self.data.name)) != self.data.name:
+            raise InputError(f"{path}: trained on {trained_on}, but {self.data.name} was found now")
         self.state.assign(path, groups)
         self.run.restore(meta["run"])
         self._hooks.restore(meta["hooks"])
@@ -197,11 +203,11 @@ class Trainer:
         """Runs the blocks from the run's step on, each when it is asked for."""
         run, config = self.run, self.config
         periods = [self._steps(config.eval_every), self._steps(config.checkpoint_every)]
-        plan = list(self._plan.blocks(run.step, run.total_steps, config.steps_per_block, periods))
-        dataset = self._feed.dataset(plan)
+        bounds = (run.step, run.total_steps, config.steps_per_block, periods)
+        dataset = self._feed.dataset(self._plan.blocks(*bounds))
         self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
         elements = iter(dataset)
-        for i, (first, count) in enumerate(plan):
+        for i, (first, count) in enumerate(self._plan.blocks(*bounds)):
             begin = time.perf_counter()
             element = next(elements)
             delivered = time.perf_counter()
@@ -262,9 +268,10 @@ class Trainer:
         meta = {
             "run": run.counters(),
             "hooks": self._hooks.state(),
+            "dataset": self.data.name,
             "config": self.config.to_json(),
             "precision": self.state.precision,
-            "model": keras.saving.serialize_keras_object(self.state.model),
+            "model": self.state.model_config(),
         }
         path = self._checkpoints.save(run.step, self.state.arrays(), meta, best=run.is_best)
         run.saved_at = run.step

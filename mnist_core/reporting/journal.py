@@ -14,7 +14,7 @@ except ImportError:
     fcntl = None
 
 from mnist_core.data.datasets import Split
-from mnist_core.errors import UsageError
+from mnist_core.errors import InputError, UsageError
 from mnist_core.loop.hooks import BlockLog, Hook, Run
 from mnist_core.metrics import Report
 from mnist_core.runs import METRICS
@@ -77,16 +77,23 @@ def truncate(path: Path, step: int, evaluated_at: int) -> None:
     Args:
       step: the last step that was trained.
       evaluated_at: the last step that was evaluated, which an interrupt at ``step`` leaves behind it.
+
+    Raises:
+      InputError: a line is not one of ours; nothing was changed.
     """
     last_kept = {"train": step, "eval": evaluated_at}
     end = 0
     with path.open("rb+") as file:
         for line in file:
+            # A kill cuts the last line short, a power cut may leave zeros in its place.
+            if not line.endswith(b"\n") or line.startswith(b"\0"):
+                break
             try:
                 entry = json.loads(line)
-            except ValueError:
-                break
-            if not line.endswith(b"\n") or entry["step"] > last_kept.get(entry["kind"], -1):
+                known = entry["step"] <= last_kept.get(entry["kind"], -1)
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(f"{path}: line {line[:40]!r} is damaged; remove it, then resume") from error
+            if not known:
                 break
             end += len(line)
         file.truncate(end)

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import itertools
 import os
 import socket
 import struct
@@ -23,8 +22,8 @@ from mnist_core.loop.hooks import BlockLog, Hook, Run
 from mnist_core.metrics import Report
 from mnist_core.reporting import figures, tags
 
+EVENT_FILES = "events.out.tfevents.*"
 RECORD_FRAME = 16  # bytes around each record of a TFRecord file: its length and two checksums
-_sequence = itertools.count()
 
 
 class EventWriter:
@@ -35,10 +34,10 @@ class EventWriter:
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = (
-            f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_sequence)}"
-        )
-        self._path = folder / name
+        # TensorBoard reads the files in the order of their names, whatever a clock says.
+        stamps = [int(path.name.split(".")[3]) for path in folder.glob(EVENT_FILES)]
+        stamp = max([int(time.time()), *(older + 1 for older in stamps)])
+        self._path = folder / f"events.out.tfevents.{stamp}.{socket.gethostname()}.{os.getpid()}"
         with _os_errors(self._path):
             self._writer = tf.io.TFRecordWriter(str(self._path))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -162,7 +161,7 @@ class TensorBoard(Hook):
 
 def purge(folder: Path, step: int) -> None:
     """Cuts the files of ``folder`` off before the first event after ``step``, or before a torn record."""
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob(EVENT_FILES)):
         end = 0
         for record in _intact_records(path):
             if Event.FromString(record).step > step:

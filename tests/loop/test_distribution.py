@@ -23,7 +23,7 @@ STEPS, TOLERANCE = 50, 1e-5
 COMMON = {"max_steps": STEPS, "steps_per_block": 25, "lr": 2e-3}
 # A low rate, and no thickness, which makes neighbours equal: a ReLU or a maximum that rounding turns over
 # would grow to more than the tolerance.
-DEEP = {"lr": 2e-4, **AUGMENTED, "thickness": 0.0}
+DEEP = {"lr": 1e-4, **AUGMENTED, "thickness": 0.0}
 EXTRAS = {"weight_decay": 5e-4, "ema": 0.99, "clip_norm": 1.0, "label_smoothing": 0.1}
 # 300 images leave 44 for the last batch of an epoch of 64, and 45 for one of 51: an odd one.
 ODD = {"batch_size": 51}

@@ -1,6 +1,5 @@
 """The averaged weights follow their formula, and are what is scored."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,7 +28,7 @@ def test_the_average_warms_up_and_then_decays_as_asked() -> None:
 
 
 def test_moments_are_averaged_and_integers_are_not() -> None:
-    model = models.build(Noisy(dropout=keras.layers.Dropout))
+    model = models.build(Noisy(stock_dropout=True))
     floats = [weight for weight in model.variables if weight.dtype == "float32"]
     assert len(floats) == len(model.variables) - 1  # Keras's dropout keeps an integer seed.
     assert len(WeightAverage(model, DECAY).variables) == len(floats) == 3 + 2 + 2
