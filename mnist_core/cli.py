@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 import os
+import signal
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -200,5 +201,9 @@ def _flush_stdout() -> None:
 
 
 def _leave(prog: str, message: str, code: int) -> NoReturn:
+    if code == InterruptedRunError.exit_code:
+        # One more Ctrl-C would end Python's own way out with a traceback or another code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     warn(f"{prog}: error: {' '.join(message.split())}")
     sys.exit(code)

@@ -91,7 +91,7 @@ class Config:
         "sgd (ours), or the name of a Keras optimizer, which then keeps its own slots",
         group="optimisation",
     )
-    lr: float = setting(0.2, "peak learning rate", group="optimisation", above=0)
+    lr: float = setting(0.1, "peak learning rate", group="optimisation", above=0)
     schedule: str = setting(
         "onecycle",
         "shape of the learning rate",

@@ -42,6 +42,21 @@ def forks() -> Iterator[Forks]:
     forks.close()
 
 
+@pytest.fixture(scope="session")
+def options(drawn: Path) -> list[str]:
+    """A small `train` command, with a checkpoint every 7 of its 60 steps and an evaluation every 20."""
+    flags = "--device cpu --batch-size 48 --max-steps 60 --checkpoint-every 7 --eval-every 20"
+    return [*flags.split(), "--dataset", str(drawn)]
+
+
+@pytest.fixture(scope="session")
+def whole(forks: Forks, options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of `options` that nothing befell. Not to be changed."""
+    folder = tmp_path_factory.mktemp("whole")
+    argv = ["--json", *options, "--log-dir", str(folder / "logs")]
+    return Path(Training(forks, argv, folder / "output").result()["run_dir"])
+
+
 @pytest.fixture
 def start(forks: Forks, tmp_path: Path) -> Callable[..., Training]:
     """Starts ``train --json`` with more arguments, in a process of its own."""

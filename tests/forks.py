@@ -107,6 +107,7 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
+    cli.import_tensorflow()
     for name in ("commands.plot", "loop.trainer", "reporting.progress", "reporting.tensorboard"):
         importlib.import_module(f"mnist_core.{name}")
     _serve()

@@ -7,7 +7,6 @@ The number of kills, their moments and what is trained can be chosen by hand, al
 """
 
 import dataclasses
-import json
 import os
 import random
 import shlex
@@ -19,33 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mnist_core import runs
 from mnist_core.config import Config
 from mnist_core.errors import InputError, UsageError
 from mnist_core.loop.checkpoint import Checkpoints, read_checkpoint
-from tests.forks import Forks, Training, wait_until
+from tests.compare import check_same_run, journal, last_step, result, trained
+from tests.forks import Training, wait_until
 from tests.invoke import disk, leftovers
 
 KILLS = int(os.environ.get("MNIST_CORE_KILLS", "4"))
 SEED = int(os.environ.get("MNIST_CORE_KILL_SEED", "0"))
 CHOSEN = shlex.split(os.environ.get("MNIST_CORE_KILL_RUN", ""))
-SMALL = shlex.split("--device cpu --batch-size 48 --max-steps 60 --checkpoint-every 7 --eval-every 20")
 Start = Callable[..., Training]
-
-
-@pytest.fixture(scope="module")
-def options(drawn: Path) -> list[str]:
-    return [*SMALL, "--dataset", str(drawn)]
-
-
-@pytest.fixture(scope="module")
-def whole(forks: Forks, options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run that nothing befell."""
-    folder = tmp_path_factory.mktemp("whole")
-    argv = ["--json", *options, "--log-dir", str(folder / "logs")]
-    return Path(Training(forks, argv, folder / "output").result()["run_dir"])
 
 
 @pytest.fixture
@@ -56,50 +41,6 @@ def halted(whole: Path, tmp_path: Path) -> Path:
     for name in ("result.json", "checkpoints/step-00000060.npz"):
         (directory / name).unlink()
     return directory
-
-
-def result(directory: Path) -> dict:
-    return json.loads((directory / "result.json").read_text())
-
-
-def journal(directory: Path) -> list[dict]:
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def last_step(logs: Path) -> int:
-    """The last trained step that a journal under ``logs`` knows of; a line may be half-written."""
-    lines = b"".join(path.read_bytes() for path in logs.glob("*/metrics.jsonl")).split(b"\n")[:-1]
-    return json.loads(lines[-1])["step"] if lines else 0
-
-
-def check_same_run(directory: Path, whole: Path) -> None:
-    """Checks that the run ended as ``whole`` did: weights, scores, history, curves, nothing left over."""
-    own = {"run_dir", "train_seconds", "images_per_second"}
-    mine, theirs = (
-        {key: value for key, value in result(one).items() if key not in own} for one in (directory, whole)
-    )
-    assert mine == theirs
-    assert (directory / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    trained = [line["step"] for line in journal(directory) if line["kind"] == "train"]
-    assert trained == list(range(1, mine["steps"] + 1))
-    assert curves(directory / "train")["loss"] == trained
-    assert curves(directory / "train").keys() == curves(whole / "train").keys()
-    assert curves(directory / "eval") == curves(whole / "eval")
-    assert not leftovers(directory)
-    names = [sorted(path.name for path in (one / "checkpoints").iterdir()) for one in (directory, whole)]
-    assert names[0] == names[1]
-
-
-def curves(folder: Path) -> dict[str, list[int]]:
-    """The steps of each tag, as TensorBoard reads them; checks that none comes twice."""
-    everything = dict.fromkeys(("scalars", "images", "tensors", "histograms", "compressedHistograms"), 0)
-    events = EventAccumulator(str(folder), size_guidance=everything).Reload()
-    steps = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-    steps |= {tag: [event.step for event in events.Images(tag)] for tag in events.Tags()["images"]}
-    steps |= {tag: [event.step for event in events.Tensors(tag)] for tag in events.Tags()["tensors"]}
-    for tag, found in steps.items():
-        assert found == sorted(set(found)), tag
-    return steps
 
 
 class Moments:
@@ -257,8 +198,7 @@ def test_how_a_run_is_cut_and_kept_may_change_and_its_time_adds_up(
     ended = start("--resume", halted, "--steps-per-block", 5, "--log-every", 3, "--keep", 1).result()
     assert ended["weights_sha256"] == result(whole)["weights_sha256"]
     assert 1000 < ended["train_seconds"] < 1000 + time.monotonic() - begun
-    trained = [line["step"] for line in journal(halted) if line["kind"] == "train"]
-    assert trained == [*range(1, 50), 51, 54, 57, 60]
+    assert trained(halted) == [*range(1, 50), 51, 54, 57, 60]
     assert [path.name for path in newest.parent.glob("step-*")] == ["step-00000060.npz"]
 
 

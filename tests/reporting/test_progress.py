@@ -1,13 +1,11 @@
 """The progress bar on a real terminal, and its silence elsewhere."""
 
+import contextlib
 import fcntl
 import os
 import pty
 import struct
-import sys
 import termios
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,17 +17,6 @@ from mnist_core.metrics import Report, Tally
 from mnist_core.reporting.progress import Progress
 
 SPLIT = Split(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8))
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A terminal of 120 columns that stderr goes to; what is written there can be read from this descriptor."""
-    reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    with open(writer, "w", encoding="utf-8") as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        yield reader
-    os.close(reader)
 
 
 def scores() -> Report:
@@ -52,30 +39,35 @@ def show(first: int, last: int) -> None:
     progress.on_end(run)
 
 
-def seen(terminal: int) -> list[str]:
-    """The states of the bar's line, one after the other."""
-    text = os.read(terminal, 65536).decode()
+def watch(first: int, last: int) -> list[str]:
+    """The states of the bar's line on a terminal of 120 columns, one after the other."""
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    os.set_blocking(reader, False)
+    with os.fdopen(writer, "w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
+        show(first, last)
+        stderr.flush()
+        text = os.read(reader, 65536).decode()
+    os.close(reader)
     assert text.endswith("\n"), "the next message would begin at the bar's end"
     return text.strip().split("\r")
 
 
-def test_a_terminal_sees_steps_loss_throughput_and_validation(terminal: int) -> None:
-    show(0, 40)
-    first, *_, last = seen(terminal)
+def test_a_terminal_sees_steps_loss_throughput_and_validation() -> None:
+    first, *_, last = watch(0, 40)
     assert "0/40" in first
     for part in ("100%", "40/40", "loss=0.3000", "images/s=4,321", "validation=75.00%"):
         assert part in last
     assert len(last) <= 120
 
 
-def test_a_run_that_goes_on_is_shown_from_where_it_stood(terminal: int) -> None:
-    show(20, 30)
-    first, *_, last = seen(terminal)
+def test_a_run_that_goes_on_is_shown_from_where_it_stood() -> None:
+    first, *_, last = watch(20, 30)
     assert "20/40" in first
     assert "30/40" in last
 
 
-def test_nothing_is_written_where_nobody_watches(capfd: pytest.CaptureFixture, tmp_path: Path) -> None:
+def test_nothing_is_written_where_nobody_watches(capfd: pytest.CaptureFixture) -> None:
     show(0, 40)
     assert capfd.readouterr() == ("", "")
 

@@ -1,0 +1,163 @@
+"""The parts of a mask of ink: which are the digit, and which are ruling, specks, shadows or the desk.
+
+Straight lines are found by the Hough transform (R. Duda and P. Hart, "Use of the Hough transformation to
+detect lines and curves in pictures", Communications of the ACM 15, 1972).
+"""
+
+import cv2
+import numpy as np
+
+# Shares of the picture's longer side.
+RULING_THICKNESS = 0.025
+SPECK = 0.01
+GAP_IN_STROKE = 0.012
+SMALLEST_DIGIT = 0.03
+# A share of the height.
+FLATTEST_DIGIT = 4
+# A thumbnail has no room for shadows and desks.
+THUMBNAIL = 40
+
+
+def digit_mask(mask: np.ndarray) -> np.ndarray | None:
+    """The part, or the parts near each other, that are the digit; None where nothing looks like one.
+
+    Args:
+      mask: uint8 [height, width], 1 where there is ink.
+    """
+    mask = without_ruling(mask)
+    labels, stats = _labelled(mask)
+    if not len(stats):
+        return None
+    areas, on_border, longest = stats[:, 4], touches(stats, mask.shape), stats[:, 2:4].max(axis=1)
+    # A dash, a line of print or the rest of a ruled line is no digit, though it can be the bar of one.
+    upright = stats[:, 2] < FLATTEST_DIGIT * stats[:, 3]
+    if not upright.any():
+        return None
+    main = _main_part(labels, areas * upright, on_border, longest)
+    fits = (areas > 0.03 * areas[main]) & (longest < 1.3 * longest[main]) & (on_border[main] | ~on_border)
+    near = _is_near(stats, main) & fits
+    # Noise and texture are many parts of which none stands out.
+    if areas[near].sum() < 0.3 * areas[near | (upright & ~on_border)].sum():
+        return None
+    if longest[main] < max(4, SMALLEST_DIGIT * max(mask.shape)):
+        return None
+    digit = mask * np.concatenate([[False], near])[labels].astype(np.uint8)
+    return None if _is_edge_of_something(digit) else digit
+
+
+def without_ruling(mask: np.ndarray) -> np.ndarray:
+    """``mask`` without thin straight lines that run from one side of the picture to the other."""
+    mask = _without_level_lines(mask)
+    return np.ascontiguousarray(_without_level_lines(np.ascontiguousarray(mask.T)).T)
+
+
+def is_sheet(mask: np.ndarray) -> bool:
+    """Whether a part is a filled rectangle: a sheet that lies on a desk rather than something written."""
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outline = max(outlines, key=cv2.contourArea)
+    _, (width, height), _ = cv2.minAreaRect(outline)
+    return (
+        contact(mask) == 0
+        and width * height > 0.08 * mask.size
+        and min(width, height) > 0.35 * max(width, height)
+        and cv2.contourArea(outline) > 0.88 * width * height
+    )
+
+
+def touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which parts reach the picture's border.
+
+    Args:
+      stats: [n, 5] as ``connectedComponentsWithStats`` gives them.
+      shape: of the picture.
+    """
+    x, y, width, height = stats.T[:4]
+    return (x == 0) | (y == 0) | (x + width == shape[1]) | (y + height == shape[0])
+
+
+def contact(mask: np.ndarray) -> float:
+    """The share of the picture's border that is ink."""
+    border = int(mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum())
+    return border / (2 * sum(mask.shape))
+
+
+def fills(mask: np.ndarray) -> bool:
+    """Whether a picture is cut tightly around its ink, which then may touch the border."""
+    _, _, width, height = cv2.boundingRect(mask)
+    return min(width / mask.shape[1], height / mask.shape[0]) >= 0.9 and contact(mask) <= 0.3
+
+
+def square(size: int) -> np.ndarray:
+    """A square structuring element."""
+    return np.ones((size, size), np.uint8)
+
+
+def _without_level_lines(mask: np.ndarray) -> np.ndarray:
+    height, width = mask.shape
+    if width < THUMBNAIL:
+        return mask
+    thickness = max(2, round(RULING_THICKNESS * max(height, width)))
+    # What is taller than a line stays: the strokes that cross it.
+    thin = cv2.subtract(mask, cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((thickness + 1, 1), np.uint8)))
+    lines = cv2.HoughLines(
+        thin, 1, np.pi / 360, width // 2, min_theta=np.pi / 2 - 0.12, max_theta=np.pi / 2 + 0.12
+    )
+    if lines is None:
+        return mask
+    ruling = np.zeros_like(mask)
+    # Many lines fit the same pixels; one of each kind is enough.
+    lines = {(int(rho / 2), int(theta * 50)): (rho, theta) for rho, theta in lines.reshape(-1, 2)[::-1]}
+    for rho, theta in list(lines.values())[-150:]:
+        ends = [round((rho - x * np.cos(theta)) / np.sin(theta)) for x in (0, width - 1)]
+        line = np.zeros_like(mask)
+        cv2.line(line, (0, ends[0]), (width - 1, ends[1]), 1, thickness | 1)
+        line &= thin
+        columns, end = line.max(axis=0), max(2, width // 25)
+        if columns[:end].any() and columns[-end:].any() and columns.mean() > 0.6:
+            ruling |= line
+    return mask & ~ruling
+
+
+def _labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels [height, width] and stats [n, 5] of the parts: without specks, small gaps in strokes closed."""
+    side = max(mask.shape)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    keep = stats[:, 2:4].max(axis=1) > SPECK * side
+    keep[0] = False
+    mask = keep[labels].astype(np.uint8)
+    joined = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square(2 * round(GAP_IN_STROKE * side) + 1))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    return labels * mask, stats[1:]
+
+
+def _main_part(labels: np.ndarray, areas: np.ndarray, on_border: np.ndarray, longest: np.ndarray) -> int:
+    """The largest part, unless it reaches the border as a desk does and another one of some size doesn't."""
+    main = int(np.argmax(areas))
+    if not on_border[main] or on_border.all():
+        return main
+    other = int(np.argmax(np.where(on_border, 0, areas)))
+    side = max(labels.shape)
+    looks_like_desk = side >= THUMBNAIL and contact(labels == main + 1) > 0.15
+    if areas[other] > 0.15 * areas[main] or (looks_like_desk and longest[other] > 0.08 * side):
+        return other
+    return main
+
+
+def _is_near(stats: np.ndarray, main: int) -> np.ndarray:
+    """Which parts overlap the main one's box once that has grown by a quarter, as the bar of a 5 does."""
+    x, y, width, height = stats.T[:4]
+    margin = max(width[main], height[main]) / 4
+    across = (x < x[main] + width[main] + margin) & (x + width > x[main] - margin)
+    down = (y < y[main] + height[main] + margin) & (y + height > y[main] - margin)
+    return across & down
+
+
+def _is_edge_of_something(digit: np.ndarray) -> bool:
+    """Whether ink lies along the border as a shadow or a desk does, not just reaches it as a stroke does."""
+    along = contact(digit)
+    if along == 0 or max(digit.shape) < THUMBNAIL or fills(digit):
+        return False
+    hull = cv2.contourArea(cv2.convexHull(np.argwhere(digit).astype(np.int32)))
+    solid = digit.sum() > 0.5 * hull
+    longest = max(cv2.boundingRect(digit)[2:])
+    return along > 0.15 or (solid and along * 2 * sum(digit.shape) > 0.35 * longest)

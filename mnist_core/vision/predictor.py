@@ -1,0 +1,75 @@
+"""Reads digits in pictures with a trained network."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_core.runs import load_model
+from mnist_core.vision.normalise import find_ink, to_mnist
+from mnist_core.vision.read import read_image, to_gray
+
+
+@dataclasses.dataclass(frozen=True)
+class Digit:
+    """A digit that was read; ``box`` is x, y, width, height in the picture's pixels."""
+
+    digit: int
+    probability: float
+    box: tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """What is written in a picture: its digits in reading order, and as text."""
+
+    digits: tuple[Digit, ...]
+    text: str
+
+
+class Predictor:
+    """Holds a network and one traced function, for images of any number.
+
+    Args:
+      run: run directory; left out, the newest finished run under ``log_dir``.
+      model: a network to use instead, from float32 ``[n, 28, 28, 1]`` in [0, 1] to logits ``[n, 10]``.
+
+    Raises:
+      InputError: there is no such run.
+    """
+
+    def __init__(
+        self, run: str | Path | None = None, log_dir: str | Path = "logs", *, model: keras.Model | None = None
+    ) -> None:
+        self.run: Path | None = None
+        if model is None:
+            model, self.run = load_model(run, log_dir)
+        self._model = model
+        # model.predict would rebuild its adapters on every call, a hundred times as slow for one image.
+        self.function = tf.function(
+            self._probabilities, input_signature=[tf.TensorSpec([None, 28, 28], tf.uint8)]
+        )
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black."""
+        return self.function(tf.constant(images, tf.uint8)).numpy()
+
+    def read(self, image: str | Path | np.ndarray) -> Page:
+        """Reads a picture of one digit: a file, or an array as `to_gray` takes it.
+
+        Raises:
+          InputError: the file can't be read.
+        """
+        gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
+        ink = find_ink(gray)
+        if ink is None:
+            return Page((), "")
+        probabilities = self.probabilities(to_mnist(ink.strength)[np.newaxis])[0]
+        digit = int(probabilities.argmax())
+        return Page((Digit(digit, float(probabilities[digit]), ink.box),), str(digit))
+
+    def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
+        scaled = tf.cast(images[..., tf.newaxis], tf.float32) / 255.0
+        return tf.nn.softmax(tf.cast(self._model(scaled, training=False), tf.float32))

@@ -1,0 +1,172 @@
+"""Reads image files of any kind as upright gray pixels, or says in one line why that can't be done."""
+
+import contextlib
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import ExifTags, Image
+
+from mnist_core.errors import InputError
+
+# Above any camera's, and below what would fill a computer's memory.
+MOST_PIXELS = 150_000_000
+
+_stderr = threading.Lock()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads an image file; its content, not its name, says of what format it is.
+
+    Returns:
+      uint8 [height, width], upright; 8-bit gray levels are as they were stored.
+
+    Raises:
+      InputError: there is no such file, it is no image, is damaged or is too large.
+    """
+    data = _bytes_of(Path(path))
+    upright = _check_header(path, data)
+    pixels = _decode(data, cv2.IMREAD_UNCHANGED)
+    if not upright and pixels is not None and _channels(pixels) != 4:
+        # OpenCV turns only pictures that it may also convert.
+        pixels = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise InputError(f"{path} is no image that OpenCV reads, or is damaged; save it anew as PNG or JPEG")
+    return to_gray(pixels)
+
+
+def to_gray(pixels: np.ndarray) -> np.ndarray:
+    """Makes uint8 [height, width] of pixels as OpenCV holds them, keeping the ink apart from the paper.
+
+    Args:
+      pixels: [height, width], or [height, width, 1, 3 or 4] as gray, BGR or BGRA; of any numeric dtype.
+
+    Raises:
+      InputError: the array has another shape or holds no numbers.
+    """
+    pixels = np.asarray(pixels)
+    shape, dtype = pixels.shape, pixels.dtype
+    if (
+        not pixels.size
+        or dtype.kind not in "buif"
+        or len(shape) not in (2, 3)
+        or _channels(pixels) not in (1, 3, 4)
+    ):
+        raise InputError(
+            f"an image is numbers [height, width] or [height, width, 1, 3 or 4], not {dtype} {shape}"
+        )
+    pixels = _as_bytes(pixels)
+    if _channels(pixels) == 4:
+        pixels = _without_alpha(pixels[..., :3], pixels[..., 3])
+    if _channels(pixels) == 1:
+        return np.ascontiguousarray(pixels.reshape(pixels.shape[:2]))
+    gray = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY)
+    # Yellow on white, or red on green of the same lightness, shows in one of the colours only.
+    clearest = max(cv2.split(pixels), key=_contrast)
+    return clearest if _contrast(clearest) > 1.5 * _contrast(gray) else gray
+
+
+def shrink(gray: np.ndarray, side: int) -> np.ndarray:
+    """``gray`` with its longer side at most ``side`` pixels, by area averaging."""
+    scale = side / max(gray.shape)
+    if scale >= 1:
+        return gray
+    size = [max(1, round(n * scale)) for n in gray.shape[::-1]]
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+
+
+def _bytes_of(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the image files in it")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file; name an image file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; name a readable image file") from error
+    if not data:
+        raise InputError(f"{path} is empty; save the image anew")
+    return data
+
+
+def _check_header(path: str | Path, data: bytes) -> bool:
+    """Refuses a huge picture before it is decoded; gives whether it is stored upright."""
+    try:
+        with warnings.catch_warnings():
+            # The limit is ours.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+                upright = image.format == "TIFF" or image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} has more than {MOST_PIXELS:,} pixels; make it smaller") from error
+    except (OSError, ValueError, SyntaxError):
+        return True  # OpenCV knows more formats, and has a limit of its own.
+    if width * height > MOST_PIXELS:
+        raise InputError(f"{path} has {width}x{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
+    return upright
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
+    with _silent_stderr():
+        try:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            return None
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Discards what the decoders, which are C, write to stderr: a failure is ours to tell, in one line."""
+    with _stderr, Path(os.devnull).open("wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _channels(pixels: np.ndarray) -> int:
+    return 1 if pixels.ndim == 2 else pixels.shape[2]
+
+
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Scales to uint8 from the smallest range 0..1, 3, 7 ... 255 ... 65535 that holds all values."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    values = np.nan_to_num(pixels.astype(np.float32), posinf=0, neginf=0)
+    values -= min(0.0, float(values.min()))
+    # Cameras store 10 or 12 bits in 16, and floats go to 1, 255 or 65535.
+    full = 2.0 ** np.ceil(np.log2(float(values.max()) + 1)) - 1
+    return np.round(values * (255 / max(full, 1.0))).astype(np.uint8)
+
+
+def _without_alpha(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Lays a partly transparent picture on a ground from which its ink stands out; uint8 BGR or gray."""
+    if alpha.min() == alpha.max():
+        return colour
+    weight = alpha[..., None].astype(np.float32) / 255
+    mean = (colour * weight).sum(axis=(0, 1)) / weight.sum()
+    spread = np.sqrt((((colour - mean) ** 2) * weight).sum(axis=(0, 1)) / weight.sum())
+    if spread.max() < 20:
+        # One colour all over: what is drawn is drawn in the transparency.
+        return 255 - alpha
+    opaque = alpha > 127
+    away_from_ink = 255.0 if mean.mean() < 128 else 0.0
+    # What is mostly opaque brings its own paper.
+    ground = np.median(colour[opaque], axis=0) if opaque.mean() > 0.5 else away_from_ink
+    return np.round(colour * weight + ground * (1 - weight)).astype(np.uint8)
+
+
+def _contrast(gray: np.ndarray) -> float:
+    """How much the most distinct pixels differ from their wide surroundings; uneven light counts little."""
+    gray = shrink(gray, 96)
+    surroundings = cv2.medianBlur(gray, max(gray.shape) // 2 | 1)
+    return float(np.percentile(cv2.absdiff(gray, surroundings), 98))

@@ -1,0 +1,88 @@
+"""The predict command: every image gets its line, whatever the others are like."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mnist_core.data.synthetic import draw
+from tests.forks import Forks, Training
+from tests.invoke import call
+
+DRAWN, LABELS = draw(200, seed=1)
+LEFT, TOP, ZOOM = 70, 40, 6
+
+
+@pytest.fixture(scope="module")
+def log_dir(forks: Forks, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    argv = [
+        "--json",
+        "--dataset",
+        str(drawn),
+        "--model",
+        "lenet5",
+        "--epochs",
+        "8",
+        "--log-dir",
+        folder / "logs",
+    ]
+    Training(forks, list(map(str, argv)), folder / "output").result()
+    return folder / "logs"
+
+
+def picture(path: Path, digit: int = 0, *, ink: int = 20, paper: int = 230) -> Path:
+    """A drawn digit, enlarged, somewhere on a sheet."""
+    bright = cv2.resize(DRAWN[digit == LABELS][0], None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
+    image = np.full((300, 360), paper, np.float32)
+    image[TOP : TOP + 28 * ZOOM, LEFT : LEFT + 28 * ZOOM] += bright / 255.0 * (ink - paper)
+    cv2.imwrite(str(path), np.clip(image, 0, 255).astype(np.uint8))
+    return path
+
+
+@pytest.mark.parametrize("digit", [0, 3, 7])
+@pytest.mark.parametrize("tones", [(20, 230), (240, 10)], ids=["dark on light", "light on dark"])
+def test_a_digit_is_read_with_its_box(digit, tones, log_dir, tmp_path, capsys):
+    path = picture(tmp_path / "a digit.jpg", digit, ink=tones[0], paper=tones[1])
+    done = call(capsys, "predict", "--log-dir", log_dir, "--json", "--single", path)
+    assert done.code == 0
+    (image,) = done.json()["images"]
+    assert (image["path"], image["status"], image["text"]) == (str(path), "ok", str(digit))
+    (found,) = image["digits"]
+    assert found["digit"] == digit
+    assert 0.3 < found["probability"] <= 1
+    x, y, width, height = cv2.boundingRect(DRAWN[digit == LABELS][0])
+    box = [LEFT + ZOOM * x, TOP + ZOOM * y, ZOOM * width, ZOOM * height]
+    assert np.abs(np.subtract(found["box"], box)).max() <= ZOOM
+
+
+def test_all_images_are_listed_in_order_also_when_some_fail(log_dir, tmp_path, capsys):
+    good = picture(tmp_path / "good.png")
+    cv2.imwrite(str(tmp_path / "pixel.png"), np.zeros((1, 1), np.uint8))
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:100])
+    names = ["missing.png", "good.png", "text.png", "pixel.png", "empty.png", "cut.png", "."]
+    paths = [str(tmp_path / name) for name in names]
+    done = call(capsys, "predict", "--log-dir", log_dir, "--json", *paths)
+    assert "5 of 7 images can't be read" in done.failure(3)
+    images = json.loads(done.stdout)["images"]
+    assert [image["path"] for image in images] == paths
+    statuses = [image["status"] for image in images]
+    assert statuses == ["error", "ok", "error", "no_digit", "error", "error", "error"]
+    assert all(bool(image["digits"]) == (image["status"] == "ok") for image in images)
+    assert all(image["message"] for image in images if image["status"] != "ok")
+
+
+def test_a_blank_page_holds_no_digit(log_dir, tmp_path, capsys):
+    path = picture(tmp_path / "blank.png", ink=230)
+    done = call(capsys, "predict", "--log-dir", log_dir, path)
+    assert done.code == 0
+    assert "nothing" in done.stdout
+
+
+def test_without_a_run_one_line_says_what_to_do(tmp_path, capsys):
+    done = call(capsys, "predict", "--log-dir", tmp_path / "none", picture(tmp_path / "one.png"))
+    assert "train one" in done.failure(3)

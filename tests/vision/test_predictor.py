@@ -1,0 +1,95 @@
+"""A predictor reads what its network sees in a picture, and traces once."""
+
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from mnist_core.errors import InputError
+from mnist_core.vision.normalise import normalise
+from mnist_core.vision.predictor import Digit, Page, Predictor
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    """Untrained, but sure of itself; with a layer that acts differently in training."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((28, 28, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dropout(0.5),
+        keras.layers.Dense(10, kernel_initializer=keras.initializers.RandomNormal(stddev=1)),
+    ]
+    return keras.Sequential(layers)
+
+
+@pytest.fixture(scope="module")
+def predictor(network: keras.Model) -> Predictor:
+    return Predictor(model=network)
+
+
+def picture() -> np.ndarray:
+    """A seven, dark on light; uint8 [200, 300]."""
+    page = np.full((200, 300), 230, np.uint8)
+    cv2.polylines(page, [np.array([[180, 60], [240, 60], [200, 160]])], False, 30, 9)
+    return page
+
+
+def random_images(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
+
+
+def test_probabilities_are_the_softmax_of_the_network_at_inference(network, predictor):
+    images = random_images(5)
+    logits = network.predict(images[..., None].astype(np.float32) / 255, verbose=0)
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected /= expected.sum(axis=1, keepdims=True)
+    found = predictor.probabilities(images)
+    assert (found.shape, found.dtype) == ((5, 10), np.float32)
+    assert np.allclose(found, expected, atol=1e-5)
+    assert np.array_equal(found, predictor.probabilities(images))
+
+
+def test_any_number_of_images_runs_through_one_trace(network):
+    predictor = Predictor(model=network)
+    for count in (0, 1, 2, 7, 1, 100):
+        assert predictor.probabilities(random_images(count)).shape == (count, 10)
+    assert predictor.function.experimental_get_tracing_count() == 1
+
+
+def test_a_picture_is_normalised_and_its_likeliest_digit_is_given(predictor):
+    page = predictor.read(picture())
+    probabilities = predictor.probabilities(normalise(picture())[np.newaxis])[0]
+    likeliest = int(probabilities.argmax())
+    (digit,) = page.digits
+    assert page == Page((Digit(likeliest, float(probabilities[likeliest]), digit.box),), str(likeliest))
+    assert np.abs(np.subtract(digit.box, cv2.boundingRect(255 - picture() - 25))).max() <= 3
+
+
+def test_a_file_and_its_pixels_are_read_alike(predictor, tmp_path):
+    path = tmp_path / "seven.png"
+    cv2.imwrite(str(path), picture())
+    colour = cv2.cvtColor(picture(), cv2.COLOR_GRAY2BGR)
+    pages = [predictor.read(image) for image in (path, str(path), picture(), colour)]
+    assert pages == [pages[0]] * 4
+
+
+@pytest.mark.parametrize("blank", [np.full((1, 1), 9, np.uint8), np.full((90, 60, 3), 255, np.uint8)])
+def test_a_blank_picture_is_an_empty_page(predictor, blank):
+    assert predictor.read(blank) == Page((), "")
+
+
+def test_a_network_of_half_precision_gives_probabilities_that_add_up():
+    keras.utils.set_random_seed(0)
+    dense = keras.layers.Dense(10, dtype="mixed_bfloat16")
+    network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), dense])
+    found = Predictor(model=network).probabilities(random_images(20))
+    assert found.dtype == np.float32
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-6)
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match="missing"):
+        Predictor(tmp_path / "missing")
