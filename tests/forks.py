@@ -86,11 +86,13 @@ def wait_until(holds: Callable[[], Any], pause: float = 0.01) -> Any:
 
 
 def _start(argv: list[str], folder: str) -> int:
-    pid = os.fork()
+    with (Path(folder) / "stdout").open("wb") as stdout, (Path(folder) / "stderr").open("wb") as stderr:
+        pid = os.fork()
+        if not pid:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stderr.fileno(), 2)
     if not pid:
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv = ["train", *argv]
         cli.run("train", argv)
     return pid

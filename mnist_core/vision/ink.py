@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import contact, fills, square, touches, without_ruling
+from mnist_core.vision.parts import along_border, contact, fills, square, without_ruling
 from mnist_core.vision.read import shrink
 
 # Longer sides, in pixels, of the copies that are worked on: enough for strokes, little enough to be fast.
@@ -106,9 +106,9 @@ def _trial(strength: np.ndarray) -> tuple[float, float, float]:
     mask = without_ruling((strength - levels.paper > levels.threshold).astype(np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     amounts = np.bincount(labels.ravel(), (strength * mask).ravel(), minlength=count)[1:]
-    free = ~touches(stats[1:], mask.shape)
     if levels.separation > 3 and fills(mask):
-        free[:] = True
+        return levels.goodness, amounts.sum(), amounts.sum()
+    free = ~along_border(labels, stats[1:])
     return levels.goodness * (1 - 0.7 * contact(mask)), amounts[free].sum(), amounts.sum()
 
 

@@ -28,7 +28,7 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
     labels, stats = _labelled(mask)
     if not len(stats):
         return None
-    areas, on_border, longest = stats[:, 4], touches(stats, mask.shape), stats[:, 2:4].max(axis=1)
+    areas, on_border, longest = stats[:, 4], _touches(stats, mask.shape), stats[:, 2:4].max(axis=1)
     # A dash, a line of print or the rest of a ruled line is no digit, though it can be the bar of one.
     upright = stats[:, 2] < FLATTEST_DIGIT * stats[:, 3]
     if not upright.any():
@@ -64,15 +64,16 @@ def is_sheet(mask: np.ndarray) -> bool:
     )
 
 
-def touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Which parts reach the picture's border.
+def along_border(labels: np.ndarray, stats: np.ndarray) -> np.ndarray:
+    """Which parts lie along the picture's border as a desk or a shadow does, not just reach it.
 
     Args:
-      stats: [n, 5] as ``connectedComponentsWithStats`` gives them.
-      shape: of the picture.
+      labels: [height, width], 0 where there is no part.
+      stats: [n, 5] of the parts 1 to n, as ``connectedComponentsWithStats`` gives them.
     """
-    x, y, width, height = stats.T[:4]
-    return (x == 0) | (y == 0) | (x + width == shape[1]) | (y + height == shape[0])
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    contacts = np.bincount(border, minlength=len(stats) + 1)[1:]
+    return contacts > 0.35 * stats[:, 2:4].max(axis=1)
 
 
 def contact(mask: np.ndarray) -> float:
@@ -100,7 +101,7 @@ def _without_level_lines(mask: np.ndarray) -> np.ndarray:
     # What is taller than a line stays: the strokes that cross it.
     thin = cv2.subtract(mask, cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((thickness + 1, 1), np.uint8)))
     lines = cv2.HoughLines(
-        thin, 1, np.pi / 360, width // 2, min_theta=np.pi / 2 - 0.12, max_theta=np.pi / 2 + 0.12
+        thin, 1, np.pi / 360, width * 3 // 10, min_theta=np.pi / 2 - 0.12, max_theta=np.pi / 2 + 0.12
     )
     if lines is None:
         return mask
@@ -111,11 +112,21 @@ def _without_level_lines(mask: np.ndarray) -> np.ndarray:
         ends = [round((rho - x * np.cos(theta)) / np.sin(theta)) for x in (0, width - 1)]
         line = np.zeros_like(mask)
         cv2.line(line, (0, ends[0]), (width - 1, ends[1]), 1, thickness | 1)
-        line &= thin
-        columns, end = line.max(axis=0), max(2, width // 25)
-        if columns[:end].any() and columns[-end:].any() and columns.mean() > 0.6:
-            ruling |= line
+        columns, end = (line & thin).max(axis=0), max(2, width // 25)
+        if columns[:end].any() and columns[-end:].any() and (line & mask).max(axis=0).mean() > 0.8:
+            ruling |= line & thin
     return mask & ~ruling
+
+
+def _touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which parts reach the picture's border.
+
+    Args:
+      stats: [n, 5] as ``connectedComponentsWithStats`` gives them.
+      shape: of the picture.
+    """
+    x, y, width, height = stats.T[:4]
+    return (x == 0) | (y == 0) | (x + width == shape[1]) | (y + height == shape[0])
 
 
 def _labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

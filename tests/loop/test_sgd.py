@@ -97,7 +97,7 @@ def test_a_run_learns_with_a_keras_optimizer() -> None:
     assert set(recorder.scalars("learning_rate")) == {np.float32(0.003)}
 
 
-@pytest.mark.parametrize("name", ["nonsense", "", "lossscaleoptimizer"])
+@pytest.mark.parametrize("name", ["nonsense", "", "optimizer", "lossscaleoptimizer"])
 def test_an_unknown_optimizer_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="--optimizer must be sgd or a Keras optimizer"):
         sgd.from_config(Config(optimizer=name))

@@ -1,4 +1,4 @@
-"""Pictures of a digit come out as MNIST's own image of it, however they were made; pictures of nothing don't."""
+"""Pictures of a digit come out as MNIST's own image of it, however made; pictures of nothing do not."""
 
 from collections.abc import Callable
 from pathlib import Path
