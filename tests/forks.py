@@ -1,6 +1,6 @@
 """`train` commands as processes to be killed, each a fork of one that has imported TensorFlow: no test.
 
-A start then takes none of the seven seconds of that import. Run as a script this file is the process that
+A start then takes none of the seven seconds of that import. Run with `-m` this file is the process that
 forks. It is asked by lines: ``[argv, folder]`` in JSON starts a command whose output goes to files of
 ``folder``, and is answered by its process id; that number is answered by the exit code, once it has ended.
 """
@@ -26,7 +26,7 @@ class Forks:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, "-m", "tests.forks"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

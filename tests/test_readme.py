@@ -41,7 +41,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(commands: str, checkout: Path, *, timeout: float = 280) -> str:
+def run(commands: str, checkout: Path, *, timeout: float = 600) -> str:
     environment = {
         **{
             name: value
@@ -67,6 +67,7 @@ def run(commands: str, checkout: Path, *, timeout: float = 280) -> str:
     return process.stdout + process.stderr
 
 
+@pytest.mark.timeout(1500)
 def test_every_shell_block_runs_in_order(checkout: Path) -> None:
     for block in blocks("sh"):
         if "tensorboard" not in block:
