@@ -27,7 +27,7 @@ from tests.compare import check_same_run, journal, last_step, result, trained
 from tests.forks import Training, wait_until
 from tests.invoke import disk, leftovers
 
-KILLS = int(os.environ.get("MNIST_CORE_KILLS", "4"))
+KILLS = max(4, int(os.environ.get("MNIST_CORE_KILLS", "4")))
 SEED = int(os.environ.get("MNIST_CORE_KILL_SEED", "0"))
 CHOSEN = shlex.split(os.environ.get("MNIST_CORE_KILL_RUN", ""))
 Start = Callable[..., Training]
