@@ -46,7 +46,7 @@ def run(commands: str, checkout: Path, *, timeout: float = 600) -> str:
         **{
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("MNIST_CORE", "VIRTUAL_ENV"))
+            if not name.startswith(("MNIST_CORE", "VIRTUAL_ENV", "MAKE", "MFLAGS", "PYTEST"))
         },
         "XDG_CACHE_HOME": str(checkout / "cache"),
         "KERAS_HOME": str(checkout / "keras"),

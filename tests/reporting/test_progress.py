@@ -43,12 +43,15 @@ def watch(first: int, last: int) -> list[str]:
     """The states of the bar's line on a terminal of 120 columns, one after the other."""
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
-    os.set_blocking(reader, False)
     with os.fdopen(writer, "w", encoding="utf-8") as stderr, contextlib.redirect_stderr(stderr):
         show(first, last)
-        stderr.flush()
-        text = os.read(reader, 65536).decode()
+    text = b""
+    # A terminal whose last writer is gone gives what is left, then an error.
+    with contextlib.suppress(OSError):
+        while chunk := os.read(reader, 65536):
+            text += chunk
     os.close(reader)
+    text = text.decode()
     assert text.endswith("\n"), "the next message would begin at the bar's end"
     return text.strip().split("\r")
 
