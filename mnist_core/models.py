@@ -23,8 +23,8 @@ class Dropout(keras.layers.Dropout):
         random = current_random()
         if random is None or not training or not self.rate:
             return super().call(inputs, training=training)
-        kept = random.uniform(inputs.shape[1:]) >= self.rate
-        return tf.where(kept, inputs / tf.cast(1 - self.rate, inputs.dtype), tf.zeros([], inputs.dtype))
+        # A product is quicker than a selection, and so is its gradient.
+        return inputs * (tf.cast(random.keep(inputs.shape[1:], self.rate), inputs.dtype) / (1 - self.rate))
 
 
 @register

@@ -6,6 +6,7 @@ neither the block size nor a resume, a micro-batch or the number of replicas cha
 
 import contextlib
 import contextvars
+import math
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
@@ -30,11 +31,27 @@ class StepRandom:
         self._streams = 0
 
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> tf.Tensor:
-        """float32 ``[n, *shape]`` in ``[low, high)``."""
+        """float32 ``[n, *shape]`` in ``[low, high)``, the same numbers with XLA and without."""
+        # tf.random.stateless_uniform makes other floats of the same bits under XLA.
+        draws = tf.cast(tf.bitwise.right_shift(self._words(shape), 8), tf.float32) * 2.0**-24
+        return low + (high - low) * draws
+
+    def keep(self, shape: Sequence[int], rate: float) -> tf.Tensor:
+        """bool ``[n, *shape]``, False with probability ``rate``, which is rounded to 1/65536."""
+        # Two decisions from each word: the draws are what a mask costs.
+        count = math.prod(shape)
+        halves = tf.bitcast(self._words([-(-count // 2)]), tf.uint16)
+        halves = tf.reshape(halves, [-1, count + count % 2])[:, :count]
+        return tf.reshape(halves >= min(round(rate * 65536), 65535), [-1, *shape])
+
+    def _words(self, shape: Sequence[int]) -> tf.Tensor:
+        """uint32 ``[n, *shape]`` of a stream of its own."""
         key = tf.random.experimental.stateless_fold_in(self._key, self._streams, alg="philox")
         self._streams += 1
-        draws = tf.random.stateless_uniform([self._size, *shape], key, low, high, alg="philox")
-        return tf.gather(draws, self._rows)
+        words = tf.random.stateless_uniform(
+            [self._size, *shape], key, minval=None, maxval=None, dtype=tf.uint32, alg="philox"
+        )
+        return tf.gather(words, self._rows)
 
 
 @contextlib.contextmanager

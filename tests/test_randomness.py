@@ -57,6 +57,24 @@ def test_draws_are_uniform_between_their_bounds() -> None:
     assert np.abs(counts - 1500).max() < 5 * np.sqrt(1500)
 
 
+def test_xla_draws_the_same_numbers() -> None:
+    def both(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        random = StepRandom(1, step, tf.constant(SIZE), tf.range(SIZE))
+        return random.uniform([7], -1.0, 1.0), random.keep([3, 5], 0.3)
+
+    step = tf.constant(4, tf.int64)
+    for plain, compiled in zip(both(step), tf.function(both, jit_compile=True)(step), strict=True):
+        np.testing.assert_array_equal(plain, compiled)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.999])
+def test_a_mask_keeps_its_share_of_an_odd_number_too(rate: float) -> None:
+    random = StepRandom(0, tf.constant(0, tf.int64), tf.constant(4000), tf.range(4000))
+    kept = random.keep([3, 5], rate).numpy()
+    assert (kept.shape, kept.dtype) == ((4000, 3, 5), bool)
+    assert abs(kept.mean() - (1 - rate)) <= 5 * np.sqrt(rate * (1 - rate) / kept.size)
+
+
 def test_there_are_draws_inside_a_step_only() -> None:
     random = StepRandom(0, tf.constant(0, tf.int64), tf.constant(1), tf.range(1))
     assert current_random() is None
