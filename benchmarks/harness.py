@@ -1,0 +1,136 @@
+"""What all benchmarks share: flags, statistics, one JSON schema, contestants in processes of their own."""
+
+import argparse
+import contextlib
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from mnist_core import device
+from mnist_core.cli import Parser
+from mnist_core.errors import MnistCoreError, warn
+from mnist_core.files import write_json
+
+SCHEMA = 2
+RESULTS = Path("logs/bench")
+
+
+def parser(name: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The flags that every benchmark has."""
+    made = Parser(prog=f"python -m benchmarks.{name}", description=description, epilog=epilog)
+    made.add_argument(
+        "--quick", action="store_true", help="little work: does it run? The figures mean nothing"
+    )
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"default: {RESULTS}/{name}.json; a plot beside it"
+    )
+    return made
+
+
+def main(made: argparse.ArgumentParser, measure: Callable[..., None], *, pass_on: bool = False) -> NoReturn:
+    """Runs a benchmark; an expected failure is one line and an exit code, as in the runners.
+
+    Args:
+      pass_on: give ``measure`` the unknown flags too, instead of refusing them.
+    """
+    try:
+        if pass_on:
+            measure(*made.parse_known_args())
+        else:
+            measure(made.parse_args())
+    except MnistCoreError as error:
+        warn(f"{made.prog}: error: {error}")
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """n, median, mean, standard deviation, range, and bootstrap 95 % intervals (Efron 1979)."""
+    sample = np.asarray(values, np.float64)
+    picks = np.random.default_rng(0).choice(sample, (10_000, len(sample)))
+    return {
+        "n": len(sample),
+        "median": float(np.median(sample)),
+        "median_interval_95": np.quantile(np.median(picks, axis=1), [0.025, 0.975]).tolist(),
+        "mean": float(sample.mean()),
+        "interval_95": np.quantile(picks.mean(axis=1), [0.025, 0.975]).tolist(),
+        "sd": float(sample.std(ddof=1)) if len(sample) > 1 else None,
+        "min": float(sample.min()),
+        "max": float(sample.max()),
+        "values": sample.tolist(),
+    }
+
+
+def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """`summary` of ours / theirs, round by round: what slows the machine for a while slows both."""
+    return summary(np.asarray(ours) / np.asarray(theirs))
+
+
+def write(name: str, path: Path | None, body: dict[str, Any]) -> Path:
+    """Writes a result in the one schema of all benchmarks, and returns its path."""
+    path = path or RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = {
+        "schema": SCHEMA,
+        "benchmark": name,
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
+        "environment": device.describe(),
+    }
+    write_json(path, {**head, **body})
+    return path
+
+
+class Contestant:
+    """A program in a process of its own, which answers each line that it is asked with one JSON line.
+
+    It begins when asked, and not before the contestant before it has ended: one at a time has the machine.
+    """
+
+    def __init__(self, module: str, settings: dict[str, Any]) -> None:
+        command = [sys.executable, "-m", f"benchmarks.contestants.{module}", json.dumps(settings)]
+        # Frameworks talk much at their start; what they said matters only when they fail.
+        self._said = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
+        )
+        self.ready = self._answer()
+
+    def ask(self, question: str = "run") -> dict[str, Any]:
+        """One measurement."""
+        self._process.stdin.write(question + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            code = self._process.wait()
+            self._said.seek(0)
+            raise RuntimeError(f"{self._process.args} ended with code {code}:\n{self._said.read()}")
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._said.close()
+
+
+@contextlib.contextmanager
+def contest(entries: dict[str, tuple[str, dict[str, Any]]]) -> Iterator[dict[str, Contestant]]:
+    """Starts the contestants, by name: ``(module, settings)``."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(Contestant(module, settings))
+            for name, (module, settings) in entries.items()
+        }

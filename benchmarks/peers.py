@@ -1,0 +1,179 @@
+"""Who trains fastest? The same network, weights, batches and optimizer in our loop, Keras, PyTorch and JAX.
+
+Each contestant is a process of its own and they take turns, so that what slows the machine slows them all.
+The network is Keras's MNIST example (34,826 parameters), the optimizer SGD with Nesterov's momentum. Before
+the race all of them train the same 64 steps without dropout, and their mean losses must agree.
+"""
+
+import argparse
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import plots
+from benchmarks.harness import Contestant, contest, main, parser, ratios, summary, write
+from mnist_core.data.datasets import load
+from mnist_core.data.feed import Plan
+from mnist_core.errors import warn
+
+OURS, BFLOAT16 = "ours", "mixed_bfloat16"
+# Rounding of bfloat16, 8 bits of mantissa, moves a mean loss of about 1 by this much; float32 far less.
+TOLERANCE = {"float32": 2e-3, BFLOAT16: 3e-2}
+# A multiple of the steps in one call of every contestant.
+CHECKED_STEPS = 64
+
+
+def entries() -> dict[str, tuple[str, dict[str, Any]]]:
+    """The contestants by name: module, and settings beside the common ones."""
+    torch = {
+        "eager": {"channels_last": False, "compile": False},
+        "channels last": {"channels_last": True, "compile": False},
+        "compiled": {"channels_last": False, "compile": True},
+        "compiled, channels last": {"channels_last": True, "compile": True},
+    }
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for precision, mark in (("float32", ""), (BFLOAT16, ", bfloat16")):
+        common = {"precision": precision}
+        found[OURS + mark] = ("ours", common)
+        found["Keras fit" + mark] = ("keras_fit", {**common, "loop": "fit"})
+        tuned = {**common, "loop": "fit", "steps_per_execution": 32}
+        found["Keras fit, tuned" + mark] = ("keras_fit", tuned)
+        found["Keras guide's loop" + mark] = ("keras_fit", {**common, "loop": "guide"})
+        for name, settings in torch.items():
+            found[f"PyTorch {name}{mark}"] = ("pytorch", {**common, **settings})
+        for name, steps in (("jit", 1), ("scan", 32)):
+            found[f"JAX {name}{mark}"] = ("jax_loop", {**common, "steps_per_call": steps})
+    return found
+
+
+def installed(found: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Leaves out what isn't installed, and says so."""
+    needs = {"pytorch": "torch", "jax_loop": "jax"}
+    missing = {module for module, package in needs.items() if importlib.util.find_spec(package) is None}
+    for module in sorted(missing):
+        warn(
+            f"{needs[module]} is not installed and is left out; pip install -c constraints.txt -e '.[bench]'"
+        )
+    return {name: entry for name, entry in found.items() if entry[0] not in missing}
+
+
+def write_problem(path: Path, dataset: str, batch_size: int) -> str:
+    """Images, labels, the order of our first epoch, and He-normal weights; returns the dataset's name."""
+    data = load(dataset)
+    random = np.random.default_rng(0)
+    shapes = [(3, 3, 1, 32), (32,), (3, 3, 32, 64), (64,), (1600, 10), (10,)]
+    weights = [
+        random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape) if len(shape) > 1 else np.zeros(shape)
+        for shape in shapes
+    ]
+    np.savez(
+        path,
+        images=data.train.images,
+        labels=data.train.labels,
+        order=Plan(len(data.train), batch_size, seed=0).order(0),
+        **{f"weight_{i}": weight.astype(np.float32) for i, weight in enumerate(weights)},
+    )
+    return data.name
+
+
+def check_losses(found: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any]) -> dict[str, float]:
+    """Mean loss of the first steps without dropout, for each contestant.
+
+    Raises:
+      RuntimeError: one trains something else than the others.
+    """
+    losses = {}
+    for name, (module, settings) in found.items():
+        check = {**common, **settings, "dropout": 0.0, "warm_up": CHECKED_STEPS}
+        with Contestant(module, check) as contestant:
+            ready = contestant.ready
+        assert ready["steps"] == CHECKED_STEPS
+        losses[name] = ready["mean_loss"]
+    reference = losses[OURS]
+    for name, loss in losses.items():
+        if abs(loss - reference) > TOLERANCE[found[name][1]["precision"]]:
+            raise RuntimeError(f"{name} has a mean loss of {loss}, {OURS} of {reference}: not the same work")
+    return losses
+
+
+def race(
+    found: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any], rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    """Images a second of each contestant, a figure a round; every other round goes backwards."""
+    warm = {name: (module, {**common, **settings}) for name, (module, settings) in found.items()}
+    speeds: dict[str, list[float]] = {name: [] for name in found}
+    with contest(warm) as contestants:
+        steps = {
+            name: max(1, int(one.ask("32")["images_per_second"] * seconds / common["batch_size"]))
+            for name, one in contestants.items()
+        }
+        for number in range(rounds):
+            for name in list(found)[:: -1 if number % 2 else 1]:
+                speeds[name].append(contestants[name].ask(str(steps[name]))["images_per_second"])
+    return speeds
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Runs the benchmark, writes its JSON and its plot, prints a table."""
+    found = installed(entries())
+    if args.only:
+        found = {
+            name: entry
+            for name, entry in found.items()
+            if name == OURS or any(part in name for part in args.only)
+        }
+    results = {}
+    for batch_size in args.batch_size:
+        with tempfile.TemporaryDirectory() as folder:
+            problem = Path(folder) / "problem.npz"
+            dataset = write_problem(problem, args.dataset, batch_size)
+            common = {"problem": str(problem), "batch_size": batch_size, "lr": 0.01}
+            losses = check_losses(found, common)
+            speeds = race(
+                found,
+                {**common, "dropout": 0.5, "warm_up": 64},
+                2 if args.quick else args.rounds,
+                0.5 if args.quick else args.seconds,
+            )
+        results[str(batch_size)] = {
+            name: {
+                "mean_loss_without_dropout": losses[name],
+                "images_per_second": summary(values),
+                "ours_is_faster_by": {
+                    mine: ratios(speeds[mine], values) for mine in speeds if mine.startswith(OURS)
+                },
+            }
+            for name, values in speeds.items()
+        }
+    path = write("peers", args.json, {"dataset": dataset, "batch_sizes": results})
+    plots.peers(results, path.with_suffix(".png"))
+    print_table(results)
+    print(path)
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """One line a contestant: images a second, and how much faster ours are, with 95 % intervals."""
+    for batch_size, rows in results.items():
+        print(
+            f"batch size {batch_size}: images/s, and how many times faster is "
+            + ", ".join(name for name in rows if name.startswith(OURS))
+        )
+        for name, row in rows.items():
+            faster = ""
+            for ratio in row["ours_is_faster_by"].values():
+                low, high = ratio["median_interval_95"]
+                faster += f"   {ratio['median']:6.2f} [{low:.2f}, {high:.2f}]"
+            print(f"{name:36} {row['images_per_second']['median']:10,.0f}{faster}")
+
+
+if __name__ == "__main__":
+    made = parser("peers", __doc__)
+    made.add_argument("--dataset", default="mnist", help="default: %(default)s")
+    made.add_argument("--batch-size", type=int, nargs="+", default=[128, 32], help="default: 128 32")
+    made.add_argument("--rounds", type=int, default=9, help="turns of each contestant (default: %(default)s)")
+    made.add_argument("--seconds", type=float, default=4.0, help="length of a turn (default: %(default)s)")
+    made.add_argument("--only", nargs="+", metavar="PART", help="contestants whose names hold one of these")
+    main(made, measure)

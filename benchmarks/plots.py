@@ -1,0 +1,26 @@
+"""The pictures of the benchmarks."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+
+def peers(results: dict[str, Any], path: Path) -> None:
+    """Bars of images a second for each contestant, one panel a batch size, with 95 % intervals."""
+    figure = Figure(figsize=(11, 1.5 + 0.28 * max(map(len, results.values()))), layout="constrained")
+    for axes, (batch_size, rows) in zip(
+        figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True
+    ):
+        speeds = {name: row["images_per_second"] for name, row in rows.items()}
+        names = sorted(speeds, key=lambda name: speeds[name]["median"])
+        medians = [speeds[name]["median"] for name in names]
+        intervals = [speeds[name]["median_interval_95"] for name in names]
+        errors = [
+            [median - low for median, (low, _) in zip(medians, intervals, strict=True)],
+            [high - median for median, (_, high) in zip(medians, intervals, strict=True)],
+        ]
+        colours = ["tab:orange" if name.startswith("ours") else "tab:blue" for name in names]
+        axes.barh(names, medians, xerr=errors, color=colours)
+        axes.set(title=f"batch size {batch_size}", xlabel="images/s (training)")
+    figure.savefig(path, dpi=120)
