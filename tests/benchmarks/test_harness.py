@@ -1,0 +1,52 @@
+"""The statistics and the processes that all benchmarks rest on."""
+
+import numpy as np
+import pytest
+
+from benchmarks.harness import Contestant, contest, ratios, summary
+
+
+def test_the_summary_is_that_of_the_values() -> None:
+    found = summary([3.0, 1.0, 2.0, 10.0])
+    assert (found["n"], found["median"], found["mean"]) == (4, 2.5, 4.0)
+    assert found["sd"] == pytest.approx(np.std([3, 1, 2, 10], ddof=1))
+    assert (found["min"], found["max"], found["values"]) == (1.0, 10.0, [3.0, 1.0, 2.0, 10.0])
+    assert summary([5.0])["sd"] is None
+
+
+def test_the_interval_holds_the_mean_nineteen_times_in_twenty() -> None:
+    random = np.random.default_rng(1)
+    held = 0
+    for _ in range(200):
+        low, high = summary(random.normal(7, 2, 30))["interval_95"]
+        held += low <= 7 <= high
+    # A bootstrap of 30 values covers a little less than it says.
+    assert 180 <= held <= 199
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    # A machine that slows down by half in one round slows both.
+    assert ratios([20.0, 10.0, 20.0], [10.0, 5.0, 10.0])["values"] == [2.0, 2.0, 2.0]
+
+
+def settings(tmp_path, **more):
+    problem = tmp_path / "problem.npz"
+    np.savez(problem, nothing=0)
+    return {"problem": str(problem), "batch_size": 10, "warm_up": 3, **more}
+
+
+def test_contestants_answer_in_turn_and_end_when_nobody_asks(tmp_path) -> None:
+    entries = {name: ("idle", settings(tmp_path)) for name in ("first", "second")}
+    with contest(entries) as contestants:
+        for one in contestants.values():
+            assert (one.ready["steps"], one.ready["mean_loss"]) == (3, 1.0)
+        answers = [one.ask("20") for _ in range(2) for one in contestants.values()]
+        processes = [one._process for one in contestants.values()]
+    # A step of this contestant takes a millisecond at least.
+    assert all(answer["steps"] == 20 and 0 < answer["images_per_second"] < 10_000 for answer in answers)
+    assert [process.returncode for process in processes] == [0, 0]
+
+
+def test_a_contestant_that_fails_is_quoted(tmp_path) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)idle.* ended with code 1:.*KeyError: 'warm_up'"):
+        Contestant("idle", {"problem": settings(tmp_path)["problem"], "batch_size": 10})
