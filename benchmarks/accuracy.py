@@ -39,6 +39,8 @@ def measure(args: argparse.Namespace, flags: list[str]) -> None:
     """Runs the benchmark, writes its JSON, prints one line."""
     if args.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, not {args.seeds}")
+    if any(flag.split("=")[0] == "--seed" for flag in flags):
+        raise UsageError("--seed is set here, from 0 on; say how many with --seeds")
     if args.quick:
         flags = ["--epochs", "1", *flags]
     runs = [train(args.recipe, seed, flags) for seed in range(1 if args.quick else args.seeds)]
@@ -50,11 +52,13 @@ def measure(args: argparse.Namespace, flags: list[str]) -> None:
     body["runs"] = [{name: run[name] for name in kept} for run in runs]
     path = write("accuracy", args.json or RESULTS / f"accuracy-{args.recipe}.json", body)
     accuracy, seconds = body["test_accuracy"], body["train_seconds"]
-    low, high = accuracy["interval_95"]
+    spread = ""
+    if accuracy["interval_95"]:
+        low, high = accuracy["interval_95"]
+        spread = f" (95 % interval {low:.3%} to {high:.3%}, sd {accuracy['sd']:.3%})"
     print(
-        f"{args.recipe} on {body['dataset']}, {len(runs)} seeds: mean test accuracy {accuracy['mean']:.3%} "
-        f"(95 % interval {low:.3%} to {high:.3%}, sd {accuracy['sd'] or 0:.3%}), "
-        f"{seconds['mean']:.1f} s (at most {seconds['max']:.1f} s): {path}"
+        f"{args.recipe} on {body['dataset']}, {len(runs)} seeds: mean test accuracy {accuracy['mean']:.3%}"
+        f"{spread}, {seconds['mean']:.1f} s (at most {seconds['max']:.1f} s): {path}"
     )
 
 

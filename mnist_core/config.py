@@ -28,7 +28,7 @@ def setting(
     resumable: bool = False,
 ) -> Any:
     """One field of `Config` with its bounds; ``resumable`` ones may differ when a run goes on,
-    because they don't change its weights."""
+    because they don't change its weights, but by the rounding of another ``device``."""
     bounds = {"low": low, "above": above, "high": high, "below": below}
     return dataclasses.field(
         default=default,
@@ -56,7 +56,7 @@ class Config:
         group="data",
     )
     data_dir: str | None = setting(
-        None, "folder searched first for the MNIST files", group="data", resumable=True
+        None, "folder of the MNIST files; no other is searched then", group="data", resumable=True
     )
     feed: str = setting(
         "resident",
@@ -88,7 +88,7 @@ class Config:
     )
     optimizer: str = setting(
         "sgd",
-        "sgd (ours), or the name of a Keras optimizer, which then keeps its own slots",
+        "sgd (ours), or the name of a Keras optimizer, which takes --lr and --schedule; the rest is its own",
         group="optimisation",
     )
     lr: float = setting(0.1, "peak learning rate", group="optimisation", above=0)

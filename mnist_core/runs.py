@@ -13,7 +13,6 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,17 +95,19 @@ def check_same(directory: Path, wanted: Config) -> None:
       UsageError: a field differs that changes the weights; the message names it.
     """
     stored = read_json(directory / CONFIG)
+    stops_early = stored.patience or stored.target_accuracy
     for field in dataclasses.fields(Config):
         old, new = getattr(stored, field.name), getattr(wanted, field.name)
-        if old != new and not field.metadata["resumable"]:
+        resumable = field.metadata["resumable"] and not (field.name == "eval_every" and stops_early)
+        if old != new and not resumable:
             raise UsageError(
                 f"{flag(field.name)} is {new}, but {directory} was started with {old}; "
                 "leave the flag out, or start a new run without --resume"
             )
 
 
-def newest_intact(directory: Path, warn: Callable[[str], None]) -> Iterator[Path]:
-    """Yields checkpoints of a run, newest first; ``warn`` is told which ones are skipped and why.
+def newest_intact(directory: Path) -> Path | None:
+    """The newest checkpoint of a run that is intact; says which ones it skips and why. None: it has none yet.
 
     Raises:
       InputError: the run has checkpoints, but none is intact.
@@ -120,9 +121,10 @@ def newest_intact(directory: Path, warn: Callable[[str], None]) -> Iterator[Path
         except InputError as error:
             warn(f"skipped a checkpoint: {error}")
         else:
-            yield path
+            return path
     if paths:
         raise InputError(f"{directory} has no intact checkpoint; train a new run, or name another one")
+    return None
 
 
 def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> tuple[keras.Model, Path]:
@@ -140,7 +142,7 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
     from mnist_core.loop.state import check_fit, dtype_policy
 
     directory = find_run(run, log_dir)
-    path = next(newest_intact(directory, warn), None)
+    path = newest_intact(directory)
     if path is None:
         raise InputError(f"{directory} has no checkpoint yet; wait for its first, or name another run")
     groups, meta = read_checkpoint(path)

@@ -24,6 +24,13 @@ def batches(arrays: dict[str, np.ndarray], size: int) -> tuple[np.ndarray, np.nd
     return images.reshape(-1, size, 28, 28, 1), arrays["labels"][rows].astype(np.int32).reshape(-1, size)
 
 
+def start(model: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Gives a Keras model the first weights of the problem, whose shapes are all different."""
+    first = {arrays[f"weight_{i}"].shape: arrays[f"weight_{i}"] for i in range(6)}
+    for variable in model.trainable_variables:
+        variable.assign(first[tuple(variable.shape)])
+
+
 class Pace:
     """Called after each step, or some of them: answers when the asked number has passed, and waits.
 

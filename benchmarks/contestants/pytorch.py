@@ -34,7 +34,7 @@ class Net(nn.Module):
 def main() -> None:
     """Trains until nobody asks for more."""
     settings, arrays = problem()
-    device = "cuda" if settings.get("device") == "gpu" else "cpu"
+    device = "cuda" if settings["device"] == "gpu" else "cpu"
     layout = torch.channels_last if settings["channels_last"] else torch.contiguous_format
     net = Net(settings["dropout"])
     net.start(arrays)

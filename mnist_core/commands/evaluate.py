@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     cli.add_run_argument(parser)
     parser.add_argument("--dataset", help="whose test images (default: the run's dataset)")
-    parser.add_argument("--data-dir", help="folder searched first for the MNIST files")
+    parser.add_argument("--data-dir", help="folder of the MNIST files; no other is searched then")
     parser.add_argument(
         "--batch-size", type=int, default=1000, help="images at a time (default: %(default)s)"
     )

@@ -72,8 +72,9 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
     trainer = Trainer(config, hooks=[Journal(), TensorBoard(), Progress()])
     new = directory is None
     if new:
-        directory = runs.create_run(config, device.describe())
-    elif checkpoint := next(runs.newest_intact(directory, warn), None):
+        # What auto means may change with the machine that the run goes on with.
+        directory = runs.create_run(config.replace(precision=trainer.state.precision), device.describe())
+    elif checkpoint := runs.newest_intact(directory):
         trainer.restore(checkpoint)
     state = trainer.state
     warn(

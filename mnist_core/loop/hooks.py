@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from mnist_core.config import Config
 from mnist_core.data.datasets import Split
-from mnist_core.errors import MnistCoreError, UsageError
+from mnist_core.errors import MnistCoreError, UsageError, warn
 from mnist_core.metrics import Report
 
 COUNTERS = ("step", "best", "stop_reason", "seconds", "timed_images", "timed_seconds", "evaluated_at")
@@ -161,15 +162,41 @@ class Hooks:
         if failures:
             raise failures[0]
 
+    def after_failure(self, event: str, *args: Any) -> None:
+        """Calls ``event`` while another error is on its way, which a failing hook must not hide."""
+        try:
+            self(event, *args)
+        except Exception as error:
+            warn(f"warning: {error}")
+
     def state(self) -> dict[str, Any]:
-        """The states of all hooks by class name, and by number where a class comes again."""
-        return {name: hook.state() for name, hook in self._names() if self._defines(hook, "state")}
+        """The states of all hooks by class name, and by number where a class comes again.
+
+        Raises:
+          HookError: a hook fails, or its state is no JSON value.
+        """
+        states = {}
+        for name, hook in self._names():
+            if self._defines(hook, "state"):
+                try:
+                    states[name] = hook.state()
+                    json.dumps(states[name])
+                except Exception as error:
+                    raise _named(hook, "state", error) from error
+        return states
 
     def restore(self, states: dict[str, Any]) -> None:
-        """Gives the hooks back what `state` returned."""
+        """Gives the hooks back what `state` returned.
+
+        Raises:
+          HookError: a hook fails.
+        """
         for name, hook in self._names():
             if self._defines(hook, "restore") and name in states:
-                hook.restore(states[name])
+                try:
+                    hook.restore(states[name])
+                except Exception as error:
+                    raise _named(hook, "restore", error) from error
 
     def _names(self) -> Iterator[tuple[str, Any]]:
         seen: collections.Counter[str] = collections.Counter()

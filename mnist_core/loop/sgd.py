@@ -56,18 +56,22 @@ class SGD:
 
 
 class KerasOptimizer:
-    """Lets a ``keras.optimizers.Optimizer`` stand in for `SGD`, with its own learning rate.
+    """Lets a ``keras.optimizers.Optimizer`` stand in for `SGD`.
+
+    Args:
+      scheduled: the loop's schedule sets its learning rate; else it keeps its own.
 
     Raises:
       UsageError: it scales the loss, as the loop does, or already belongs to another model.
     """
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
+    def __init__(self, optimizer: keras.optimizers.Optimizer, *, scheduled: bool = False) -> None:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             raise UsageError("the loop scales the loss of mixed_float16 itself; pass the inner optimizer")
         if optimizer.built:
             raise UsageError(f"optimizer {optimizer.name} already belongs to a model; make a new one")
         self._optimizer = optimizer
+        self._scheduled = scheduled
         self.variables: list[tf.Variable] = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -77,11 +81,15 @@ class KerasOptimizer:
         self.variables = [variable.value for variable in self._optimizer.variables]
 
     def learning_rate(self, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
-        """float32 scalar: the optimizer's own rate."""
+        """float32 scalar: the rate of this step."""
+        if self._scheduled:
+            return schedule(step)
         return tf.cast(self._optimizer.learning_rate, tf.float32)
 
     def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
         """Hands the gradients on; Keras sums them over the replicas, which they already are."""
+        if self._scheduled:
+            self._optimizer.learning_rate.assign(learning_rate)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         self._optimizer.apply([gradient / replicas for gradient in gradients], self._weights)
 
@@ -90,7 +98,7 @@ Optimizer = SGD | KerasOptimizer
 
 
 def from_config(config: Config) -> Optimizer:
-    """Our SGD, or the Keras optimizer that ``config.optimizer`` names, at the peak learning rate.
+    """Our SGD, or the Keras optimizer that ``config.optimizer`` names, at the rate of ``config.schedule``.
 
     Raises:
       UsageError: Keras knows no such optimizer.
@@ -104,5 +112,4 @@ def from_config(config: Config) -> Optimizer:
         raise UsageError(
             f"--optimizer must be sgd or a Keras optimizer such as adam, not '{config.optimizer}'"
         ) from error
-    optimizer.learning_rate = config.lr
-    return KerasOptimizer(optimizer)
+    return KerasOptimizer(optimizer, scheduled=True)

@@ -16,7 +16,7 @@ from mnist_core import device, models
 from mnist_core.config import Config, period_steps
 from mnist_core.data.datasets import Dataset, Split, hold_out, load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
-from mnist_core.errors import DivergedError, InputError, InterruptedRunError, UsageError
+from mnist_core.errors import DeviceError, DivergedError, InputError, InterruptedRunError, UsageError
 from mnist_core.loop import schedule, sgd
 from mnist_core.loop.block import Block
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
@@ -89,14 +89,15 @@ class Trainer:
     def fit(self, directory: Path | None = None) -> Result:
         """Trains to the end and scores the last weights on the test images.
 
-        Args:
-          directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
+          Args:
+            directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
 
-        Raises:
-          UsageError: the model can't be saved in a run directory.
-          DivergedError: the loss became NaN or infinite.
-          InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
-          HookError: a hook failed.
+          Raises:
+            UsageError: the model can't be saved in a run directory.
+            DivergedError: the loss became NaN or infinite.
+            InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
+            DeviceError: the device is out of memory.
+        HookError: a hook failed.
         """
         run = self.run
         run.directory = directory
@@ -110,10 +111,10 @@ class Trainer:
                 report = self.evaluate(self.data.test)
                 self._hooks("on_test", run, report, self.data.test)
         except BaseException as error:
-            self._hooks("on_exception", run, error)
+            self._hooks.after_failure("on_exception", run, error)
+            self._hooks.after_failure("on_end", run)
             raise
-        finally:
-            self._hooks("on_end", run)
+        self._hooks("on_end", run)
         return Result(run, report, self.state.weights_sha256())
 
     def _train(self, interrupts: Interrupts) -> None:
@@ -155,6 +156,12 @@ class Trainer:
         # With --dataset auto, MNIST may have been there before and be gone now.
         if (trained_on := meta.get("dataset", self.data.name)) != self.data.name:
             raise InputError(f"{path}: trained on {trained_on}, but {self.data.name} was found now")
+        own = self.state.precision
+        if (trained_in := meta.get("precision", own)) != own:
+            raise InputError(
+                f"{path}: trained in {trained_in}, which is not the {own} of this run; "
+                f"set --precision {trained_in}"
+            )
         self.state.assign(path, groups)
         self.run.restore(meta["run"])
         self._hooks.restore(meta["hooks"])
@@ -207,16 +214,26 @@ class Trainer:
         dataset = self._feed.dataset(self._plan.blocks(*bounds))
         self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
         elements = iter(dataset)
-        for i, (first, count) in enumerate(self._plan.blocks(*bounds)):
+        compiled: set[tuple[int, int]] = set()
+        for first, count in self._plan.blocks(*bounds):
             begin = time.perf_counter()
             element = next(elements)
             delivered = time.perf_counter()
-            scalars = self.block(element, first, count)
+            try:
+                scalars = self.block(element, first, count)
+            except tf.errors.ResourceExhaustedError as error:
+                raise DeviceError(
+                    f"{self.device.description} is out of memory; lower --batch-size, and raise "
+                    "--gradient-accumulation to keep the step"
+                ) from error
             seconds = time.perf_counter() - begin
             images = self._plan.images(first, count)
-            if i:  # The first block compiles.
+            # The first block compiles, and with XLA the first of each size.
+            size = (count, images) if config.jit == "on" else (0, 0)
+            if size in compiled:
                 run.timed_images += images
                 run.timed_seconds += seconds
+            compiled.add(size)
             yield BlockLog(
                 steps=np.arange(first + 1, first + count + 1),
                 images_per_second=images / seconds,
