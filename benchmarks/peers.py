@@ -25,6 +25,8 @@ OURS, BFLOAT16 = "ours", "mixed_bfloat16"
 TOLERANCE = {"float32": 2e-3, BFLOAT16: 3e-2}
 # A multiple of the steps in one call of every contestant.
 CHECKED_STEPS = 64
+# Who is so many times slower than ours when checked would hold up the race for everybody.
+HOPELESS = 10
 
 
 def entries() -> dict[str, tuple[str, dict[str, Any]]]:
@@ -81,24 +83,26 @@ def write_problem(path: Path, data: Dataset, batch_size: int) -> None:
     )
 
 
-def check_losses(found: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any]) -> dict[str, float]:
-    """Mean loss of the first steps without dropout, for each contestant.
+def check_losses(
+    found: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any]
+) -> dict[str, tuple[float, float]]:
+    """Mean loss of the first steps without dropout, and images a second of a few more, for each contestant.
 
     Raises:
       RuntimeError: one trains something else than the others.
     """
-    losses = {}
+    checked = {}
     for name, (module, settings) in found.items():
         check = {**common, **settings, "dropout": 0.0, "warm_up": CHECKED_STEPS}
         with Contestant(module, check) as contestant:
             ready = contestant.ready
-        assert ready["steps"] == CHECKED_STEPS
-        losses[name] = ready["mean_loss"]
-    reference = losses[OURS]
-    for name, loss in losses.items():
+            assert ready["steps"] == CHECKED_STEPS
+            checked[name] = ready["mean_loss"], contestant.ask("32")["images_per_second"]
+    reference, _ = checked[OURS]
+    for name, (loss, _) in checked.items():
         if abs(loss - reference) > TOLERANCE[found[name][1]["precision"]]:
             raise RuntimeError(f"{name} has a mean loss of {loss}, {OURS} of {reference}: not the same work")
-    return losses
+    return checked
 
 
 def race(
@@ -109,7 +113,7 @@ def race(
     speeds: dict[str, list[float]] = {name: [] for name in found}
     with contest(warm) as contestants:
         steps = {
-            name: max(1, int(one.ask("32")["images_per_second"] * seconds / common["batch_size"]))
+            name: max(1, int(one.ask("32")["images_per_second"] * seconds / warm[name][1]["batch_size"]))
             for name, one in contestants.items()
         }
         for number in range(rounds):
@@ -134,7 +138,7 @@ def measure(args: argparse.Namespace) -> None:
             f"--rounds must be at least 1, and --batch-size from 1 to {least}: an epoch of {data.name} must "
             f"have {CHECKED_STEPS} full batches, whose losses are compared"
         )
-    results = {}
+    results, too_slow = {}, {}
     for batch_size in args.batch_size:
         with tempfile.TemporaryDirectory() as folder:
             problem = Path(folder) / "problem.npz"
@@ -145,16 +149,17 @@ def measure(args: argparse.Namespace) -> None:
                 "lr": 0.01,
                 "device": args.device,
             }
-            losses = check_losses(found, common)
+            checked = check_losses(found, common)
+            slowest = checked[OURS][1] / HOPELESS
             speeds = race(
-                found,
+                {name: entry for name, entry in found.items() if checked[name][1] > slowest},
                 {**common, "dropout": 0.5, "warm_up": 64},
                 2 if args.quick else args.rounds,
                 0.5 if args.quick else args.seconds,
             )
         results[str(batch_size)] = {
             name: {
-                "mean_loss_without_dropout": losses[name],
+                "mean_loss_without_dropout": checked[name][0],
                 "images_per_second": summary(values),
                 "ours_is_faster_by": {
                     mine: ratios(speeds[mine], values) for mine in speeds if mine.startswith(OURS)
@@ -162,8 +167,17 @@ def measure(args: argparse.Namespace) -> None:
             }
             for name, values in speeds.items()
         }
+        left_out = {name: speed for name, (_, speed) in checked.items() if name not in speeds}
+        for name, speed in left_out.items():
+            warn(f"{name}: {speed:,.0f} images/s in the check, {HOPELESS} times slower than ours: not raced")
         # Each batch size takes minutes: what is there is kept.
-        body = {"dataset": data.name, "device": args.device, "batch_sizes": results}
+        too_slow[str(batch_size)] = left_out
+        body = {
+            "dataset": data.name,
+            "device": args.device,
+            "batch_sizes": results,
+            "too_slow_to_race_images_per_second": too_slow,
+        }
         path = write("peers", args.json, body)
     plots.peers(results, path.with_suffix(".png"))
     print_table(results)

@@ -278,3 +278,15 @@ def test_a_network_whose_class_is_not_known_is_an_input_error_that_says_what_to_
     message = refused(InputError, runs.load_model, copy)
     assert "Stranger" in message
     assert "register_keras_serializable" in message
+
+
+def test_where_validation_may_stop_a_run_its_period_is_part_of_the_run(tmp_path: Path) -> None:
+    for stops in ({"patience": 2}, {"target_accuracy": 0.9}, {}):
+        config = Config(log_dir=str(tmp_path), **stops)
+        directory = runs.create_run(config, {})
+        changed = config.replace(eval_every="50")
+        if stops:
+            with pytest.raises(UsageError, match=r"--eval-every is 50, but .* was started with 1ep"):
+                runs.check_same(directory, changed)
+        else:
+            runs.check_same(directory, changed)

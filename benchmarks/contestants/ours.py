@@ -1,5 +1,7 @@
 """Our loop: the trainer as everyone uses it, with a hook that counts."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,14 @@ from mnist_core.data.datasets import Dataset, Split
 from mnist_core.loop.hooks import BlockLog, Run
 from mnist_core.loop.trainer import Trainer
 from mnist_core.models import KerasConvNet
+from mnist_core.reporting.journal import Journal
+from mnist_core.reporting.progress import Progress
+from mnist_core.reporting.tensorboard import TensorBoard
 
 PLAIN = {"shift": 0.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0, "weight_decay": 0.0}
+
+
+REPORTS = [Journal(), TensorBoard(), Progress()]
 
 
 class Counter:
@@ -40,6 +48,7 @@ def main() -> None:
         batch_size=settings["batch_size"],
         precision=settings["precision"],
         device=settings["device"],
+        steps_per_block=settings.get("steps_per_block", 32),
         epochs=10_000,
         lr=settings["lr"],
         schedule="constant",
@@ -50,10 +59,14 @@ def main() -> None:
     )
     data = Dataset("mnist", split, split)
     trainer = Trainer(
-        config, model=lambda: KerasConvNet(settings["dropout"]), data=data, hooks=[Counter(settings)]
+        config,
+        model=lambda: KerasConvNet(settings["dropout"]),
+        data=data,
+        hooks=[*(REPORTS if settings.get("reports") else []), Counter(settings)],
     )
     start(trainer.state.model, arrays)
-    trainer.fit()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer.fit(Path(folder) if settings.get("reports") else None)
 
 
 if __name__ == "__main__":

@@ -119,6 +119,28 @@ def test_each_hook_gets_its_own_state_back_also_two_of_a_class() -> None:
     assert [hook.count for hook in (new[0], new[2], new[3])] == [5, 7, 0]
 
 
+class Stateful(Hook):
+    def __init__(self, state: Any) -> None:
+        self._state = state
+
+    def state(self) -> Any:
+        return self._state() if callable(self._state) else self._state
+
+    def restore(self, state: Any) -> None:
+        raise KeyError(state)
+
+
+@pytest.mark.parametrize("state", [lambda: 1 / 0, {"a set": {1}}])
+def test_a_state_that_can_not_be_kept_names_its_hook(state: Any) -> None:
+    with pytest.raises(HookError, match="hook Stateful failed in state: "):
+        Hooks([Stateful(state)]).state()
+
+
+def test_a_state_that_is_not_taken_back_names_its_hook() -> None:
+    with pytest.raises(HookError, match="hook Stateful failed in restore: KeyError: 7"):
+        Hooks([Stateful(7)]).restore({"Stateful": 7})
+
+
 def test_stop_is_sticky_and_the_first_reason_stays() -> None:
     run = new_run()
     assert not run.finished

@@ -97,6 +97,16 @@ def test_a_run_learns_with_a_keras_optimizer() -> None:
     assert set(recorder.scalars("learning_rate")) == {np.float32(0.003)}
 
 
+def test_a_keras_optimizer_that_is_named_takes_the_schedule_of_the_run() -> None:
+    ours, theirs = Recorder(), Recorder()
+    options = {"net": Linear, "lr": 0.01, "schedule": "cosine", "warmup": 0.25, "max_steps": 12}
+    train(**options, hooks=[ours])
+    train(**options, optimizer="adam", hooks=[theirs])
+    rates = theirs.scalars("learning_rate")
+    np.testing.assert_array_equal(rates, ours.scalars("learning_rate"))
+    assert len(set(rates)) > 6
+
+
 @pytest.mark.parametrize("name", ["nonsense", "", "optimizer", "lossscaleoptimizer"])
 def test_an_unknown_optimizer_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="--optimizer must be sgd or a Keras optimizer"):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mnist_core import models
 from mnist_core.config import Config
-from mnist_core.errors import DivergedError, UsageError
+from mnist_core.errors import DeviceError, DivergedError, InputError, UsageError
 from mnist_core.loop.checkpoint import CHECKPOINTS
 from mnist_core.loop.hooks import BlockLog, EarlyStopping, Hook, Run
 from mnist_core.loop.step import Batch, Scalars, TrainStep
@@ -202,6 +202,40 @@ def test_the_exception_of_a_hook_names_it_and_others_are_told() -> None:
     with pytest.raises(Exception, match="hook Broken failed in on_block: KeyError: 'missing'"):
         make(net=Linear, max_steps=5, hooks=[Broken(), chronicle]).fit()
     assert [name for name, _ in chronicle.events] == ["start", "hooks", "HookError", "end"]
+
+
+class Hungry(TrainStep):
+    """Asks for four terabytes."""
+
+    def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        draws = tf.random.stateless_uniform([2**40], [0, 1])
+        return super().loss(batch, logits) + tf.reduce_sum(draws) * 0.0
+
+
+def test_a_device_without_memory_is_named_with_a_remedy() -> None:
+    with pytest.raises(DeviceError, match=r"is out of memory; lower --batch-size"):
+        train(step=Hungry)
+
+
+class Careless(Hook):
+    """Fails when a run has failed."""
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        raise RuntimeError("one more thing")
+
+
+def test_a_hook_that_fails_after_a_failure_does_not_hide_it(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(DeviceError):
+        train(step=Hungry, hooks=[Careless()])
+    assert "warning: hook Careless failed in on_exception: RuntimeError: one more" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
+    make(net=Linear, precision="float32", max_steps=2).fit(tmp_path)
+    (path,) = (tmp_path / CHECKPOINTS).glob("step-*")
+    other = make(net=Linear, precision="mixed_bfloat16", max_steps=2)
+    with pytest.raises(InputError, match=r"trained in float32, .* set --precision float32"):
+        other.restore(path)
 
 
 def test_a_run_ends_at_its_last_step_or_its_last_epoch() -> None:

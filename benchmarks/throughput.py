@@ -1,0 +1,91 @@
+"""How many images a second does the loop train, by precision, batch size and block size?
+
+The network is Keras's MNIST example. Every setting is a process of its own and they take turns. The share of the
+peak is that of FLOPs of the network's products (forward, and backward without the gradient of the images) in
+FLOP/s of 2048 x 2048 matrix products in the same precision. Reports are the journal, TensorBoard and the bar.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import contest, main, parser, ratios, summary, write
+from benchmarks.peers import race, write_problem
+from mnist_core.data.datasets import load
+
+# Forward: 2 x (3*3*32 * 26*26 + 3*3*32*64 * 11*11 + 1600*10); backward twice that, but for the first layer.
+FORWARD_FLOPS = {"conv1": 389_376, "conv2": 4_460_544, "dense": 32_000}
+FLOPS_PER_IMAGE = 3 * sum(FORWARD_FLOPS.values()) - FORWARD_FLOPS["conv1"]
+PRECISIONS = ("float32", "mixed_bfloat16")
+BASE = {"batch_size": 128, "steps_per_block": 32, "reports": False}
+
+
+def variations(quick: bool) -> list[dict[str, Any]]:
+    """The base, and what differs from it in one thing."""
+    if quick:
+        return [BASE, {**BASE, "reports": True}]
+    return [
+        BASE,
+        {**BASE, "reports": True},
+        *({**BASE, "batch_size": size} for size in (32, 512)),
+        *({**BASE, "steps_per_block": steps} for steps in (1, 8, 128)),
+    ]
+
+
+def peaks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """FLOP/s of matrix products by precision."""
+    entries = {name: ("matmul", {"precision": name, "device": args.device}) for name in PRECISIONS}
+    found: dict[str, list[float]] = {name: [] for name in PRECISIONS}
+    with contest(entries) as contestants:
+        for _ in range(args.rounds):
+            for name, one in contestants.items():
+                found[name].append(one.ask(str(args.seconds / 4))["flops_per_second"])
+    return {name: summary(values) for name, values in found.items()}
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Runs the benchmark, writes its JSON, prints a table."""
+    if args.quick:
+        args.rounds, args.seconds = 2, 0.4
+    data = load(args.dataset)
+    peak = peaks(args)
+    entries = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for variation in variations(args.quick):
+            problem = Path(folder) / f"{variation['batch_size']}.npz"
+            write_problem(problem, data, variation["batch_size"])
+            for precision in PRECISIONS:
+                name = f"{precision}, batch {variation['batch_size']}, block {variation['steps_per_block']}"
+                settings = {**variation, "problem": str(problem), "precision": precision}
+                entries[name + (", reports" if variation["reports"] else "")] = ("ours", settings)
+        common = {"lr": 0.01, "dropout": 0.5, "warm_up": 256, "device": args.device}
+        speeds = race(entries, common, args.rounds, args.seconds)
+    rows = {}
+    for name, values in speeds.items():
+        precision = entries[name][1]["precision"]
+        base = f"{precision}, batch {BASE['batch_size']}, block {BASE['steps_per_block']}"
+        rows[name] = {
+            "images_per_second": summary(values),
+            "of_base": ratios(values, speeds[base]),
+            "of_peak": summary([speed * FLOPS_PER_IMAGE / peak[precision]["median"] for speed in values]),
+        }
+    body = {"dataset": data.name, "device": args.device, "peak_flops_per_second": peak, "settings": rows}
+    path = write("throughput", args.json, body)
+    for precision, row in peak.items():
+        print(f"peak of matrix products, {precision}: {row['median'] / 1e9:,.0f} GFLOP/s")
+    print("images/s, as a share of the base setting [95 % interval], share of the peak")
+    for name, row in rows.items():
+        share, (low, high) = row["of_base"]["median"], row["of_base"]["median_interval_95"]
+        speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]
+        print(f"{name:48} {speed:8,.0f} {share:6.2f} [{low:.2f}, {high:.2f}] {of_peak:6.1%}")
+    print(path)
+
+
+if __name__ == "__main__":
+    made = parser("throughput", __doc__)
+    made.add_argument("--dataset", default="mnist", help="default: %(default)s")
+    made.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
+    made.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
+    made.add_argument("--seconds", type=float, default=2.0, help="length of a turn (default: %(default)s)")
+    main(made, measure)
