@@ -1,8 +1,8 @@
 """How many images a second does the loop train, by precision, batch size and block size?
 
-The network is Keras's MNIST example. Every setting is a process of its own and they take turns. The share of the
-peak is that of FLOPs of the network's products (forward, and backward without the gradient of the images) in
-FLOP/s of 2048 x 2048 matrix products in the same precision. Reports are the journal, TensorBoard and the bar.
+The network is Keras's MNIST example. Every setting is a process of its own and they take turns. The share of
+the peak is that of the network's FLOPs (forward, and backward without the gradient of the images) in those of
+2048 x 2048 matrix products of the same precision. Reports are the journal, TensorBoard and the bar.
 """
 
 import argparse

@@ -205,10 +205,10 @@ def test_the_exception_of_a_hook_names_it_and_others_are_told() -> None:
 
 
 class Hungry(TrainStep):
-    """Asks for four terabytes."""
+    """Asks for more memory than there is an address for."""
 
     def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
-        draws = tf.random.stateless_uniform([2**40], [0, 1])
+        draws = tf.random.stateless_uniform([2**60], [0, 1])
         return super().loss(batch, logits) + tf.reduce_sum(draws) * 0.0
 
 
