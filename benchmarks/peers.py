@@ -49,7 +49,7 @@ def entries() -> dict[str, tuple[str, dict[str, Any]]]:
         found["Keras guide's loop" + mark] = ("keras_fit", {**common, "loop": "guide"})
         for name, settings in torch.items():
             found[f"PyTorch {name}{mark}"] = ("pytorch", {**common, **settings})
-        for name, steps in (("jit", 1), ("scan", 32)):
+        for name, steps in (("jit", 1), ("scan", 8)):
             found[f"JAX {name}{mark}"] = ("jax_loop", {**common, "steps_per_call": steps})
     return found
 
