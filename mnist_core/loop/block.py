@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.feed import Feed
+from mnist_core.errors import DivergedError
+from mnist_core.loop.hooks import BlockLog
 from mnist_core.loop.step import Batch, TrainStep
 
 
@@ -66,3 +68,24 @@ class Block:
         scalars = self._step(Batch(*self._feed.take(block, i, rows), rows, size), global_step)
         self._names = list(scalars)
         return tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
+
+
+def check_finite(log: BlockLog, *, overflow_is_skipped: bool) -> None:
+    """Checks the loss and gradients of every step, and the weights after the last.
+
+    Args:
+      overflow_is_skipped: gradients may overflow, as such a float16 step was skipped, and harms nothing.
+
+    Raises:
+      DivergedError: one became NaN or infinite; the message names the step and the block.
+    """
+    names = ["loss"] if overflow_is_skipped else ["loss", "gradient_norm"]
+    watched = {name: (log.steps, log.scalars[name]) for name in names}
+    watched["weight_norm"] = (log.steps[-1:], np.array([log.weight_norm]))
+    for name, (steps, values) in watched.items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            raise DivergedError(
+                f"{name} became {values[bad[0]]} at step {steps[bad[0]]}, in the block of "
+                f"steps {log.steps[0]}-{log.steps[-1]}; lower --lr or set --clip-norm"
+            )

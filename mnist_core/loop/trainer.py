@@ -16,9 +16,9 @@ from mnist_core import device, models
 from mnist_core.config import Config, period_steps
 from mnist_core.data.datasets import Dataset, Split, hold_out, load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
-from mnist_core.errors import DeviceError, DivergedError, InputError, InterruptedRunError, UsageError
+from mnist_core.errors import DeviceError, InputError, InterruptedRunError, UsageError
 from mnist_core.loop import schedule, sgd
-from mnist_core.loop.block import Block
+from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
 from mnist_core.loop.hooks import BlockLog, EarlyStopping, Hooks, Run, TargetAccuracy
@@ -138,7 +138,7 @@ class Trainer:
                 raise RuntimeError(f"the block began at step {log.steps[0]}, not {run.step + 1}")
             run.step = int(log.steps[-1])
             run.seconds = time.perf_counter() - started
-            self._check_finite(log)
+            check_finite(log, overflow_is_skipped=self.state.loss_scale is not None)
             self._hooks("on_block", run, log)
 
     def evaluate(self, split: Split) -> Report:
@@ -243,19 +243,6 @@ class Trainer:
                 update_norm=scalars.pop("update_norm"),
                 scalars=scalars,
             )
-
-    def _check_finite(self, log: BlockLog) -> None:
-        # A float16 step whose gradients overflow was skipped, and harms nothing.
-        names = ["loss"] if self.state.loss_scale else ["loss", "gradient_norm"]
-        watched = {name: (log.steps, log.scalars[name]) for name in names}
-        watched["weight_norm"] = (log.steps[-1:], np.array([log.weight_norm]))
-        for name, (steps, values) in watched.items():
-            bad = np.flatnonzero(~np.isfinite(values))
-            if bad.size:
-                raise DivergedError(
-                    f"{name} became {values[bad[0]]} at step {steps[bad[0]]}, in the block of "
-                    f"steps {log.steps[0]}-{log.steps[-1]}; lower --lr or set --clip-norm"
-                )
 
     def _steps(self, period: str) -> int:
         return period_steps(period, self._plan.steps_per_epoch)
