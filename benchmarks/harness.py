@@ -40,6 +40,17 @@ def parser(name: str, description: str, epilog: str | None = None) -> argparse.A
     return made
 
 
+def add_turns(made: argparse.ArgumentParser, *, rounds: int, seconds: float) -> None:
+    """The flags of a benchmark whose contestants take turns."""
+    made.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
+    made.add_argument(
+        "--rounds", type=int, default=rounds, help="turns of each contestant (default: %(default)s)"
+    )
+    made.add_argument(
+        "--seconds", type=float, default=seconds, help="length of a turn (default: %(default)s)"
+    )
+
+
 def main(made: argparse.ArgumentParser, measure: Callable[..., None], *, pass_on: bool = False) -> NoReturn:
     """Runs a benchmark; an expected failure is one line and an exit code, as in the runners.
 
@@ -83,6 +94,12 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     """`summary` of ours / theirs, round by round: what slows the machine for a while slows both."""
     return summary(np.asarray(ours) / np.asarray(theirs))
+
+
+def shown(ratio: dict[str, Any]) -> str:
+    """The median of a `summary` and its 95 % interval, for a table."""
+    low, high = ratio["median_interval_95"]
+    return f"{ratio['median']:6.2f} [{low:.2f}, {high:.2f}]"
 
 
 def write(name: str, path: Path | None, body: dict[str, Any]) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.contestants.engines import ENGINES
-from benchmarks.harness import contest, main, parser, ratios, summary, write
+from benchmarks.harness import add_turns, contest, main, parser, ratios, shown, summary, write
 
 TOLERANCE = 1e-4
 
@@ -53,17 +53,14 @@ def measure(args: argparse.Namespace) -> None:
             latency = " ".join(
                 f"{row[f'latency_us_{label}']['median']:9,.0f}" for label in ("p50", "p95", "p99")
             )
-            faster = row["ours_is_faster_by"]
-            low, high = faster["median_interval_95"]
             speed = row["images_per_second"]["median"]
-            print(f"{name:16} {latency} {speed:10,.0f} {faster['median']:8.2f} [{low:.2f}, {high:.2f}]")
+            print(f"{name:16} {latency} {speed:10,.0f} {shown(row['ours_is_faster_by'])}")
     print(path)
 
 
 if __name__ == "__main__":
     made = parser("inference", __doc__)
     made.add_argument("--model", default="keras_convnet", help="default: %(default)s")
-    made.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
     made.add_argument(
         "--batch-size",
         type=int,
@@ -71,6 +68,5 @@ if __name__ == "__main__":
         default=[1, 16, 128, 1024, 4096],
         help="default: 1 16 128 1024 4096",
     )
-    made.add_argument("--rounds", type=int, default=9, help="turns of each (default: %(default)s)")
-    made.add_argument("--seconds", type=float, default=1.0, help="length of a turn (default: %(default)s)")
+    add_turns(made, rounds=9, seconds=1.0)
     main(made, measure)

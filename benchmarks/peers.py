@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import plots
-from benchmarks.harness import Contestant, contest, main, parser, ratios, summary, write
+from benchmarks.harness import Contestant, add_turns, contest, main, parser, ratios, shown, summary, write
 from mnist_core.data.datasets import Dataset, load
 from mnist_core.data.feed import Plan
 from mnist_core.errors import UsageError, warn
@@ -192,19 +192,14 @@ def print_table(results: dict[str, Any]) -> None:
             + ", ".join(name for name in rows if name.startswith(OURS))
         )
         for name, row in rows.items():
-            faster = ""
-            for ratio in row["ours_is_faster_by"].values():
-                low, high = ratio["median_interval_95"]
-                faster += f"   {ratio['median']:6.2f} [{low:.2f}, {high:.2f}]"
+            faster = "".join(f"   {shown(ratio)}" for ratio in row["ours_is_faster_by"].values())
             print(f"{name:36} {row['images_per_second']['median']:10,.0f}{faster}")
 
 
 if __name__ == "__main__":
     made = parser("peers", __doc__)
     made.add_argument("--dataset", default="mnist", help="default: %(default)s")
-    made.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
     made.add_argument("--batch-size", type=int, nargs="+", default=[128, 32], help="default: 128 32")
-    made.add_argument("--rounds", type=int, default=9, help="turns of each contestant (default: %(default)s)")
-    made.add_argument("--seconds", type=float, default=4.0, help="length of a turn (default: %(default)s)")
+    add_turns(made, rounds=9, seconds=4.0)
     made.add_argument("--only", nargs="+", metavar="PART", help="contestants whose names hold one of these")
     main(made, measure)

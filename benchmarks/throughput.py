@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import contest, main, parser, ratios, summary, write
+from benchmarks.harness import add_turns, contest, main, parser, ratios, shown, summary, write
 from benchmarks.peers import race, write_problem
 from mnist_core.data.datasets import load
 
@@ -76,16 +76,13 @@ def measure(args: argparse.Namespace) -> None:
         print(f"peak of matrix products, {precision}: {row['median'] / 1e9:,.0f} GFLOP/s")
     print("images/s, as a share of the base setting [95 % interval], share of the peak")
     for name, row in rows.items():
-        share, (low, high) = row["of_base"]["median"], row["of_base"]["median_interval_95"]
         speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]
-        print(f"{name:48} {speed:8,.0f} {share:6.2f} [{low:.2f}, {high:.2f}] {of_peak:6.1%}")
+        print(f"{name:48} {speed:8,.0f} {shown(row['of_base'])} {of_peak:6.1%}")
     print(path)
 
 
 if __name__ == "__main__":
     made = parser("throughput", __doc__)
     made.add_argument("--dataset", default="mnist", help="default: %(default)s")
-    made.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
-    made.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
-    made.add_argument("--seconds", type=float, default=2.0, help="length of a turn (default: %(default)s)")
+    add_turns(made, rounds=7, seconds=2.0)
     main(made, measure)

@@ -54,7 +54,7 @@ def main() -> None:
     def run(state: tuple, first: jax.Array) -> tuple:
         if length == 1:
             return step(state, first)
-        # Unrolled: on a CPU XLA's convolutions inside a loop take fifty times as long (jax #12868).
+        # Unrolled: on a CPU, XLA's convolutions are slow inside a loop (jax #12868).
         return lax.scan(step, state, first + jnp.arange(length), unroll=True)
 
     weights = [jnp.asarray(arrays[f"weight_{i}"]) for i in range(6)]
