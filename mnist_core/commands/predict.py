@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
         ) from error
 
     predictor = Predictor(args.run, args.log_dir)
-    images = [_read(predictor, path) for path in args.images]
+    images = [_read(predictor, path, single=args.single) for path in args.images]
     failed = [image for image in images if image["status"] == "error"]
     error = None
     if failed:
@@ -39,9 +39,9 @@ def main(args: argparse.Namespace) -> cli.Answer:
     return cli.Answer({"run_dir": str(predictor.run), "images": images}, _table(images), error)
 
 
-def _read(predictor: "Predictor", path: str) -> dict[str, Any]:
+def _read(predictor: "Predictor", path: str, *, single: bool) -> dict[str, Any]:
     try:
-        page = predictor.read(path)
+        page = predictor.read(path, single=single)
     except InputError as error:
         return {"path": path, "status": "error", "digits": [], "text": "", "message": str(error)}
     digits = [

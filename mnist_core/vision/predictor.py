@@ -8,20 +8,29 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.runs import load_model
-from mnist_core.vision.normalise import find_ink, to_mnist
+from mnist_core.vision.normalise import Box, find_ink, to_mnist
 from mnist_core.vision.read import read_image, to_gray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Digit:
-    """A digit that was read; ``box`` is x, y, width, height in the picture's pixels."""
+    """A digit that was read.
+
+    Attributes:
+      digit: the most probable one, of this ``probability``.
+      box: x, y, width, height in the picture's pixels.
+      probabilities: float32 ``[10]``.
+      image: uint8 ``[28, 28]``, what the network saw.
+    """
 
     digit: int
     probability: float
-    box: tuple[int, int, int, int]
+    box: Box
+    probabilities: np.ndarray
+    image: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Page:
     """What is written in a picture: its digits in reading order, and as text."""
 
@@ -58,8 +67,11 @@ class Predictor:
         """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black."""
         return self._concrete(tf.constant(images, tf.uint8)).numpy()
 
-    def read(self, image: str | Path | np.ndarray) -> Page:
-        """Reads a picture of one digit: a file, or an array as `to_gray` takes it.
+    def read(self, image: str | Path | np.ndarray, *, single: bool = False) -> Page:
+        """Reads a picture: a file, or an array as `to_gray` takes it.
+
+        Args:
+          single: take it as one digit, as this version always does.
 
         Raises:
           InputError: the file can't be read.
@@ -68,9 +80,10 @@ class Predictor:
         ink = find_ink(gray)
         if ink is None:
             return Page((), "")
-        probabilities = self.probabilities(to_mnist(ink.strength)[np.newaxis])[0]
+        image = to_mnist(ink.strength)
+        probabilities = self.probabilities(image[np.newaxis])[0]
         digit = int(probabilities.argmax())
-        return Page((Digit(digit, float(probabilities[digit]), ink.box),), str(digit))
+        return Page((Digit(digit, float(probabilities[digit]), ink.box, probabilities, image),), str(digit))
 
     def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
         scaled = tf.cast(images[..., tf.newaxis], tf.float32) / 255.0
