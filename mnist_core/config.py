@@ -86,6 +86,14 @@ class Config:
     gradient_accumulation: int = setting(
         1, "batches whose gradients are averaged into one step", group="optimisation", low=1
     )
+    parts: int | None = setting(
+        None,
+        "parts of a batch that are computed side by side, each by its share of the cores; batch "
+        "normalisation sees one part at a time. None given: 2 on a CPU of several cores, else 1",
+        group="optimisation",
+        low=1,
+        high=64,
+    )
     optimizer: str = setting(
         "sgd",
         "sgd (ours), or the name of a Keras optimizer, which takes --lr and --schedule; the rest is its own",

@@ -1,5 +1,6 @@
 """The device and the precision that a program computes with, and what else computes here."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -26,16 +27,22 @@ MORE = "python -m runners.doctor tells more"
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What was chosen: ``name`` is for `tf.device`, ``precision`` a Keras dtype policy, ``note`` says why."""
+    """What was chosen: ``name`` is for `tf.device`, ``precision`` a Keras dtype policy, ``note`` says why.
+
+    ``parts`` is how many computations it runs side by side.
+    """
 
     name: str
     kind: str
     description: str
     precision: str
+    parts: int
     note: str
 
 
-def choose(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> Device:
+def choose(
+    device: str = "auto", precision: str = "auto", *, parts: int | None = None, deterministic: bool = False
+) -> Device:
     """Sets TensorFlow up for one device, as often as you like.
 
     Where there are GPUs, call it before anything computes: TensorFlow then fixes which ones are visible
@@ -45,6 +52,9 @@ def choose(device: str = "auto", precision: str = "auto", *, deterministic: bool
     Args:
       device: ``auto`` (the first GPU, else the CPU), ``cpu``, ``gpu`` or ``gpu:N``.
       precision: a Keras dtype policy, or ``auto``: mixed_bfloat16 where it is native, else float32.
+      parts: how many computations shall run side by side, each on its share of the CPU's cores, which
+        keeps them busier than all cores on each kernel; left out, 2 on a CPU of several cores, else 1.
+        Only the first call in a program can set it, and only before TensorFlow computes.
       deterministic: allow only ops that repeat bit for bit; random ops then need a seed. TensorFlow keeps
         this up until the program ends.
 
@@ -64,15 +74,15 @@ def choose(device: str = "auto", precision: str = "auto", *, deterministic: bool
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     if device == "cpu":
-        return _use_cpu(precision, _hide_gpus(tf.config))
+        return _use_cpu(tf.config, precision, parts, _hide_gpus(tf.config))
     if not tf.config.list_physical_devices("GPU"):
         problem = why_no_gpu()[0]
         if device == "auto":
-            return _use_cpu(precision, problem.cause)
+            return _use_cpu(tf.config, precision, parts, problem.cause)
         raise DeviceError(f"--device {device}: {problem.cause}; {problem.remedy}; {MORE}")
     if device == "auto" and not tf.config.get_visible_devices("GPU"):
-        return _use_cpu(precision, "this program has hidden the GPUs")
-    return _use_gpu(tf.config, int(wanted[1] or 0), precision)
+        return _use_cpu(tf.config, precision, parts, "this program has hidden the GPUs")
+    return _use_gpu(tf.config, int(wanted[1] or 0), precision, parts)
 
 
 def describe() -> dict[str, Any]:
@@ -117,14 +127,25 @@ def git_commit(checkout: Path) -> str | None:
     return done.stdout.strip()
 
 
-def _use_cpu(precision: str, note: str) -> Device:
+def _use_cpu(config: Any, precision: str, parts: int | None, note: str) -> Device:
     native = not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_features())
     cores = _cores()
     description = f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
-    return _device("/CPU:0", description, precision, native, note)
+    parts = parts or min(cores, 2)
+    _share_cores(config, cores, parts)
+    return _device("/CPU:0", description, precision, native, parts=parts, note=note)
 
 
-def _use_gpu(config: Any, number: int, precision: str) -> Device:
+def _share_cores(config: Any, cores: int, parts: int) -> None:
+    """Gives each of the computations that run side by side its share of the threads."""
+    if "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return
+    # TensorFlow may have started, or have been set up by its user: all is computed then too, only slower.
+    with contextlib.suppress(RuntimeError):
+        config.threading.set_intra_op_parallelism_threads(max(1, cores // parts))
+
+
+def _use_gpu(config: Any, number: int, precision: str, parts: int | None) -> Device:
     # An earlier choose("cpu") may have hidden them.
     gpus = config.get_visible_devices("GPU") or config.list_physical_devices("GPU")
     flag = f"--device gpu:{number}"
@@ -145,7 +166,7 @@ def _use_gpu(config: Any, number: int, precision: str) -> Device:
     facts = _gpu_facts(config, gpus[number])
     native = float(facts["compute_capability"] or 0) >= 8
     memory = f", {facts['memory_gib']} GiB" if facts["memory_gib"] else ""
-    return _device(f"/GPU:{number}", facts["name"] + memory, precision, native, note)
+    return _device(f"/GPU:{number}", facts["name"] + memory, precision, native, parts=parts or 1, note=note)
 
 
 def _hide_gpus(config: Any) -> str:
@@ -156,7 +177,7 @@ def _hide_gpus(config: Any) -> str:
     return ""
 
 
-def _device(name: str, description: str, precision: str, native: bool, note: str) -> Device:
+def _device(name: str, description: str, precision: str, native: bool, *, parts: int, note: str) -> Device:
     """Resolves the precision; ``native`` says whether the device has bfloat16 instructions."""
     kind = name[1:4]
     why = ""
@@ -165,7 +186,7 @@ def _device(name: str, description: str, precision: str, native: bool, note: str
         why = f"the {kind} has {'' if native else 'no '}bfloat16 instructions"
     elif (precision == "mixed_bfloat16" and not native) or (precision == "mixed_float16" and kind == "CPU"):
         why = f"{precision} is slow on this {kind}"
-    return Device(name, kind.lower(), description, precision, "; ".join(filter(None, [note, why])))
+    return Device(name, kind.lower(), description, precision, parts, "; ".join(filter(None, [note, why])))
 
 
 def _gpu_facts(config: Any, gpu: Any) -> dict[str, Any]:

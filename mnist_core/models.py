@@ -29,9 +29,11 @@ class Dropout(keras.layers.Dropout):
 
 @register
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation over the whole batch of the step, on any number of replicas.
+    """Batch normalisation over all replicas (Ioffe & Szegedy 2015).
 
-    One replica runs TensorFlow's fused kernel; several add up their moments first. Ioffe & Szegedy 2015.
+    One replica runs TensorFlow's fused kernel on what it is called with: the whole batch, or a part of it
+    that is computed side by side with others, a ghost batch (Hoffer, Hubara & Soudry 2017). Several replicas
+    add up their moments first.
     Input and output: ``[n, h, w, channels]`` of the compute dtype; the moments are float32.
     """
 
@@ -55,19 +57,19 @@ class BatchNorm(keras.layers.Layer):
         replica = tf.distribute.get_replica_context()
         if training and replica is not None and replica.num_replicas_in_sync > 1:
             return self._synchronised(inputs, replica)
+        # In training the kernel doesn't touch the moving moments: no part of a batch waits for another's.
+        unused = tf.zeros([0])
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma.value,
             offset=self.beta.value,
-            mean=self.moving_mean.value,
-            variance=self.moving_variance.value,
+            mean=unused if training else self.moving_mean.value,
+            variance=unused if training else self.moving_variance.value,
             epsilon=self.epsilon,
-            exponential_avg_factor=1 - self.momentum,
             is_training=training,
         )
         if training:
-            self.moving_mean.assign(mean)
-            self.moving_variance.assign(variance)
+            self._move(mean, variance)
         return outputs
 
     def _synchronised(self, inputs: tf.Tensor, replica: tf.distribute.ReplicaContext) -> tf.Tensor:
@@ -78,10 +80,13 @@ class BatchNorm(keras.layers.Layer):
         mean = total / count
         squares = replica.all_reduce("SUM", tf.reduce_sum(tf.square(values - mean), [0, 1, 2]))
         variance = squares / count
-        for moving, fresh in ((self.moving_mean, mean), (self.moving_variance, squares / (count - 1))):
-            moving.assign(moving.value * self.momentum + fresh * (1 - self.momentum))
+        self._move(mean, squares / (count - 1))
         scale = tf.math.rsqrt(variance + self.epsilon) * self.gamma.value
         return tf.cast((values - mean) * scale + self.beta.value, inputs.dtype)
+
+    def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        for moving, fresh in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving.value * self.momentum + fresh * (1 - self.momentum))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}

@@ -14,8 +14,9 @@ import pytest
 from mnist_core.data.datasets import Split
 from mnist_core.errors import InterruptedRunError
 from mnist_core.loop.checkpoint import Checkpoints
-from mnist_core.loop.hooks import BlockLog, Hook, Run
+from mnist_core.loop.hooks import Hook
 from mnist_core.loop.interrupt import SIGNALS, Interrupts
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
 from mnist_core.reporting.journal import Journal
 from tests.compare import check_same_run, journal, last_step

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.contestants.pace import Pace, problem, start
 from mnist_core.config import Config
 from mnist_core.data.datasets import Dataset, Split
-from mnist_core.loop.hooks import BlockLog, Run
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.trainer import Trainer
 from mnist_core.models import KerasConvNet
 from mnist_core.reporting.journal import Journal

@@ -73,7 +73,8 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
     new = directory is None
     if new:
         # What auto means may change with the machine that the run goes on with.
-        directory = runs.create_run(config.replace(precision=trainer.state.precision), device.describe())
+        settled = {"precision": trainer.state.precision, "parts": trainer.config.parts}
+        directory = runs.create_run(config.replace(**settled), device.describe())
     elif checkpoint := runs.newest_intact(directory):
         trainer.restore(checkpoint)
     state = trainer.state

@@ -18,22 +18,23 @@ class Plan:
 
     Args:
       num_images: size of the training split.
-      batch_size: images in a step, over all micro-batches and replicas.
-      num_replicas: devices that share a step; a last batch too small to give each an image is left out.
+      batch_size: images in a step, over all micro-batches, parts and replicas.
+      shares: replicas, or parts, among which a step is shared out; a last batch too small to give each an
+        image is left out.
 
     Raises:
-      UsageError: no batch gives each replica an image.
+      UsageError: no batch gives each share an image.
     """
 
-    def __init__(self, num_images: int, batch_size: int, seed: int, num_replicas: int = 1) -> None:
-        if min(num_images, batch_size) < num_replicas:
+    def __init__(self, num_images: int, batch_size: int, seed: int, shares: int = 1) -> None:
+        if min(num_images, batch_size) < shares:
             raise UsageError(
-                f"--batch-size {batch_size} of {num_images} training images is too small for "
-                f"{num_replicas} devices; each needs an image in every step"
+                f"--batch-size {batch_size} of {num_images} training images is too small to be shared by "
+                f"{shares} replicas or --parts; each needs an image in every step"
             )
         full, rest = divmod(num_images, batch_size)
         self.batch_size = batch_size
-        self.steps_per_epoch = full + (rest >= num_replicas if rest else 0)
+        self.steps_per_epoch = full + (rest >= shares if rest else 0)
         self._ragged = bool(rest) and self.steps_per_epoch > full
         self._num_images = num_images
         self._seed = seed

@@ -1,13 +1,15 @@
 """K steps of training in one call of the device."""
 
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from mnist_core.data.feed import Feed
+from mnist_core.data.feed import Feed, Plan
 from mnist_core.errors import DivergedError
-from mnist_core.loop.hooks import BlockLog
+from mnist_core.loop.run import BlockLog
 from mnist_core.loop.step import Batch, TrainStep
 
 
@@ -26,6 +28,7 @@ class Block:
         self._feed = feed
         self._strategy = tf.distribute.get_strategy()
         self._names: list[str] = []
+        self._jit = jit
         signature = (element_spec, tf.TensorSpec([], tf.int64))
         self.function = tf.function(self._run, input_signature=signature, jit_compile=jit or None)
 
@@ -41,6 +44,33 @@ class Block:
         if len(rows) != num_steps:
             raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")
         return {**scalars, "weight_norm": norms[0].numpy(), "update_norm": norms[1].numpy()}
+
+    def run(
+        self, dataset: tf.data.Dataset, plan: Plan, blocks: Iterable[tuple[int, int]]
+    ) -> Iterator[BlockLog]:
+        """Runs each of ``blocks``, ``(first_step, num_steps)``, when it is asked for; times and logs it."""
+        compiled: set[tuple[int, int]] = set()
+        elements = iter(dataset)
+        for first_step, num_steps in blocks:
+            begin = time.perf_counter()
+            element = next(elements)
+            delivered = time.perf_counter()
+            scalars = self(element, first_step, num_steps)
+            seconds = time.perf_counter() - begin
+            images = plan.images(first_step, num_steps)
+            # With XLA the first block of each size compiles, else only the very first.
+            size = (num_steps, images) if self._jit else (0, 0)
+            yield BlockLog(
+                steps=np.arange(first_step + 1, first_step + num_steps + 1),
+                weight_norm=scalars.pop("weight_norm"),
+                update_norm=scalars.pop("update_norm"),
+                scalars=scalars,
+                images=images,
+                seconds=seconds,
+                data_wait_seconds=delivered - begin,
+                compiled=size not in compiled,
+            )
+            compiled.add(size)
 
     def _run(self, block: Any, first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         one_step = tf.function(self._one_step)

@@ -3,102 +3,21 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from mnist_core.config import Config
 from mnist_core.data.datasets import Split
 from mnist_core.errors import MnistCoreError, UsageError, warn
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
-
-COUNTERS = ("step", "best", "stop_reason", "seconds", "timed_images", "timed_seconds", "evaluated_at")
 
 
 class HookError(MnistCoreError):
     """A hook failed; the message names it."""
-
-
-@dataclasses.dataclass
-class Run:
-    """What hooks see of a run, and the counters that its checkpoints keep.
-
-    ``seconds`` is the wall-clock time in `Trainer.fit` up to the last trained step; ``timed_*`` leave out
-    evaluation, checkpoints and the first block, which compiles.
-    """
-
-    config: Config
-    model: keras.Model
-    steps_per_epoch: int
-    total_steps: int
-    directory: Path | None = None
-    step: int = 0
-    best: dict[str, float] | None = None
-    stop_reason: str = ""
-    seconds: float = 0.0
-    timed_images: int = 0
-    timed_seconds: float = 0.0
-    evaluated_at: int = -1
-    saved_at: int = -1
-
-    @property
-    def epoch(self) -> float:
-        """Epochs trained so far, with fractions."""
-        return self.step / self.steps_per_epoch
-
-    @property
-    def is_best(self) -> bool:
-        """Whether no weights scored better than those of this step."""
-        return self.best is not None and self.best["step"] == self.step
-
-    @property
-    def images_per_second(self) -> float:
-        """Training throughput; 0 before the second block."""
-        return self.timed_images / self.timed_seconds if self.timed_seconds else 0.0
-
-    def stop(self, why: str) -> None:
-        """Ends training after this block. The first reason stays."""
-        self.stop_reason = self.stop_reason or why
-
-    def counters(self) -> dict[str, Any]:
-        """What a checkpoint keeps, as JSON values."""
-        return {name: getattr(self, name) for name in COUNTERS}
-
-    def restore(self, counters: dict[str, Any]) -> None:
-        """Takes back what `counters` returned."""
-        for name in COUNTERS:
-            setattr(self, name, counters[name])
-        self.saved_at = self.step
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to train."""
-        return bool(self.stop_reason) or self.step >= self.total_steps
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockLog:
-    """What a block of K steps did.
-
-    Attributes:
-      steps: int ``[K]``, the numbers of the steps, the run's first being 1.
-      scalars: float32 ``[K]`` by name, as `TrainStep` returns them.
-      weight_norm, update_norm: of the last step.
-      images_per_second, steps_per_second, data_wait_fraction: of the block.
-    """
-
-    steps: np.ndarray
-    scalars: dict[str, np.ndarray]
-    weight_norm: float
-    update_norm: float
-    images_per_second: float
-    steps_per_second: float
-    data_wait_fraction: float
 
 
 class Hook:

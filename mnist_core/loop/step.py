@@ -1,5 +1,6 @@
 """One step of training, as five small verbs. Override one to change what is learned."""
 
+import itertools
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -117,7 +118,7 @@ class TrainStep:
     def _accumulate(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         """Sums gradients over micro-batches of at most ``batch_size`` images over all replicas."""
         if self.config.gradient_accumulation == 1:
-            return self._prepared_gradients(batch, step)
+            return self._side_by_side(batch, step)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         micro_size = -(-self.config.batch_size // replicas)
         gradients = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
@@ -127,6 +128,20 @@ class TrainStep:
             more, scalars = self._prepared_gradients(part, step)
             gradients = [total + one for total, one in zip(gradients, more, strict=True)]
             sums = {name: sums[name] + scalars[name] for name in sums}
+        return gradients, sums
+
+    def _side_by_side(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+        """Sums gradients over the parts of a batch, none of which waits for another."""
+        count, parts = tf.shape(batch.labels)[0], self.config.parts or 1
+        if parts == 1:
+            return self._prepared_gradients(batch, step)
+        ends = [count * i // parts for i in range(parts + 1)]
+        done = [
+            self._prepared_gradients(Batch(*(values[begin:end] for values in batch[:3]), batch.size), step)
+            for begin, end in itertools.pairwise(ends)
+        ]
+        gradients = [tf.add_n(each) for each in zip(*(one for one, _ in done), strict=True)]
+        sums = {name: tf.add_n([scalars[name] for _, scalars in done]) for name in done[0][1]}
         return gradients, sums
 
     def _prepared_gradients(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from mnist_core import device, models
@@ -21,8 +20,9 @@ from mnist_core.loop import schedule, sgd
 from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
-from mnist_core.loop.hooks import BlockLog, EarlyStopping, Hooks, Run, TargetAccuracy
+from mnist_core.loop.hooks import EarlyStopping, Hooks, TargetAccuracy
 from mnist_core.loop.interrupt import Interrupts
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.state import ModelSource, TrainState
 from mnist_core.loop.step import TrainStep
 from mnist_core.metrics import Report
@@ -63,8 +63,8 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer | None = None,
         hooks: Sequence[Any] = (),
     ) -> None:
-        self.device = device.choose(config.device, config.precision, deterministic=config.deterministic)
-        self.config = config = config.replace(jit=self._jit(config))
+        self.device, self.config = _settle(config)
+        config = self.config
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         held_out = config.validation_size
         train, self.validation = hold_out(
@@ -75,7 +75,7 @@ class Trainer:
             len(train),
             config.batch_size * config.gradient_accumulation,
             config.seed,
-            self._strategy.num_replicas_in_sync,
+            self._strategy.num_replicas_in_sync * config.parts,
         )
         with self._placed():
             self._feed = (ResidentFeed if config.feed == "resident" else StreamingFeed)(train, self._plan)
@@ -134,9 +134,7 @@ class Trainer:
             if run.finished:
                 return
             log = next(blocks)
-            if log.steps[0] != run.step + 1:
-                raise RuntimeError(f"the block began at step {log.steps[0]}, not {run.step + 1}")
-            run.step = int(log.steps[-1])
+            run.advance(log)
             run.seconds = time.perf_counter() - started
             check_finite(log, overflow_is_skipped=self.state.loss_scale is not None)
             self._hooks("on_block", run, log)
@@ -179,15 +177,6 @@ class Trainer:
                 sgd.KerasOptimizer(optimizer) if optimizer else sgd.from_config(config),
             )
 
-    def _jit(self, config: Config) -> str:
-        alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-        able = alone and config.gradient_accumulation == 1
-        if config.jit == "on" and not able:
-            raise UsageError("--jit on works with one replica and without --gradient-accumulation")
-        # On a CPU XLA's convolutions take three times as long as oneDNN's.
-        wanted = config.jit == "on" or (config.jit == "auto" and self.device.kind == "gpu")
-        return "on" if wanted and able else "off"
-
     def _total_steps(self) -> int:
         steps = self.config.epochs * self._plan.steps_per_epoch
         return min(steps, self.config.max_steps or steps)
@@ -213,36 +202,13 @@ class Trainer:
         bounds = (run.step, run.total_steps, config.steps_per_block, periods)
         dataset = self._feed.dataset(self._plan.blocks(*bounds))
         self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
-        elements = iter(dataset)
-        compiled: set[tuple[int, int]] = set()
-        for first, count in self._plan.blocks(*bounds):
-            begin = time.perf_counter()
-            element = next(elements)
-            delivered = time.perf_counter()
-            try:
-                scalars = self.block(element, first, count)
-            except tf.errors.ResourceExhaustedError as error:
-                raise DeviceError(
-                    f"{self.device.description} is out of memory; lower --batch-size, and raise "
-                    "--gradient-accumulation to keep the step"
-                ) from error
-            seconds = time.perf_counter() - begin
-            images = self._plan.images(first, count)
-            # The first block compiles, and with XLA the first of each size.
-            size = (count, images) if config.jit == "on" else (0, 0)
-            if size in compiled:
-                run.timed_images += images
-                run.timed_seconds += seconds
-            compiled.add(size)
-            yield BlockLog(
-                steps=np.arange(first + 1, first + count + 1),
-                images_per_second=images / seconds,
-                steps_per_second=count / seconds,
-                data_wait_fraction=(delivered - begin) / seconds,
-                weight_norm=scalars.pop("weight_norm"),
-                update_norm=scalars.pop("update_norm"),
-                scalars=scalars,
-            )
+        try:
+            yield from self.block.run(dataset, self._plan, self._plan.blocks(*bounds))
+        except tf.errors.ResourceExhaustedError as error:
+            raise DeviceError(
+                f"{self.device.description} is out of memory; lower --batch-size, and raise "
+                "--gradient-accumulation to keep the step"
+            ) from error
 
     def _steps(self, period: str) -> int:
         return period_steps(period, self._plan.steps_per_epoch)
@@ -286,3 +252,24 @@ class Trainer:
         if run.directory is None:
             return f"interrupted at step {run.step}; nothing was saved, as the run has no directory"
         return f"interrupted at step {run.step}, which is saved; go on with --resume {run.directory}"
+
+
+def _settle(config: Config) -> tuple[device.Device, Config]:
+    """Chooses the device, and what ``jit`` and ``parts`` are where the configuration leaves them open."""
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    whole = alone and config.gradient_accumulation == 1
+    if config.jit == "on" and not whole:
+        raise UsageError("--jit on works with one replica and without --gradient-accumulation")
+    divisible = whole and config.jit != "on" and config.batch_size > 1
+    parts = config.parts if divisible else 1
+    if config.parts not in (None, parts):
+        raise UsageError(
+            "--parts works with one replica, without --gradient-accumulation and --jit on, and with a "
+            "--batch-size that has an image for each"
+        )
+    chosen = device.choose(config.device, config.precision, parts=parts, deterministic=config.deterministic)
+    # On a CPU XLA's convolutions take three times as long as oneDNN's.
+    jit = config.jit == "on" or (
+        config.jit == "auto" and chosen.kind == "gpu" and chosen.parts == 1 and whole
+    )
+    return chosen, config.replace(jit="on" if jit else "off", parts=chosen.parts)

@@ -15,7 +15,8 @@ except ImportError:
 
 from mnist_core.data.datasets import Split
 from mnist_core.errors import InputError, UsageError
-from mnist_core.loop.hooks import BlockLog, Hook, Run
+from mnist_core.loop.hooks import Hook
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
 from mnist_core.runs import METRICS
 

@@ -3,7 +3,8 @@
 from tqdm import tqdm
 
 from mnist_core.data.datasets import Split
-from mnist_core.loop.hooks import BlockLog, Hook, Run
+from mnist_core.loop.hooks import Hook
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
 
 

@@ -18,7 +18,8 @@ from tensorboard.plugins.pr_curve.metadata import create_summary_metadata as pr_
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from mnist_core.data.datasets import Split
-from mnist_core.loop.hooks import BlockLog, Hook, Run
+from mnist_core.loop.hooks import Hook
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
 from mnist_core.reporting import figures, tags
 

@@ -58,17 +58,17 @@ def test_the_steps_of_an_epoch_train_each_image_once() -> None:
 
 
 def test_a_last_batch_that_is_too_small_for_the_replicas_is_left_out() -> None:
-    assert Plan(101, 25, seed=0, num_replicas=1).steps_per_epoch == 5
-    assert Plan(101, 25, seed=0, num_replicas=2).steps_per_epoch == 4
-    assert Plan(102, 25, seed=0, num_replicas=2).steps_per_epoch == 5
-    blocks = cut(Plan(101, 25, seed=0, num_replicas=2), 0, 12, most=100)
+    assert Plan(101, 25, seed=0, shares=1).steps_per_epoch == 5
+    assert Plan(101, 25, seed=0, shares=2).steps_per_epoch == 4
+    assert Plan(102, 25, seed=0, shares=2).steps_per_epoch == 5
+    blocks = cut(Plan(101, 25, seed=0, shares=2), 0, 12, most=100)
     assert blocks == [(0, 4), (4, 4), (8, 4)]
 
 
 @pytest.mark.parametrize(("images", "batch"), [(100, 1), (1, 64)])
 def test_a_batch_too_small_for_the_replicas_is_refused(images: int, batch: int) -> None:
     with pytest.raises(UsageError, match=f"--batch-size {batch} of {images} training images is too small"):
-        Plan(images, batch, seed=0, num_replicas=2)
+        Plan(images, batch, seed=0, shares=2)
 
 
 @pytest.mark.parametrize("images", [100, 103, 20])  # without and with a ragged batch, and nothing but one

@@ -11,7 +11,8 @@ from mnist_core import models
 from mnist_core.config import Config
 from mnist_core.data.datasets import Dataset, Split
 from mnist_core.data.synthetic import draw
-from mnist_core.loop.hooks import BlockLog, Hook, Run
+from mnist_core.loop.hooks import Hook
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.state import ModelSource
 from mnist_core.loop.step import TrainStep
 from mnist_core.loop.trainer import Trainer

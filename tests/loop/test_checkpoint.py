@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from mnist_core.errors import InputError, InterruptedRunError, UsageError
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
-from mnist_core.loop.hooks import Hook, Run
+from mnist_core.loop.hooks import Hook
+from mnist_core.loop.run import Run
 from mnist_core.loop.step import Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
 from tests.loop.small import AUGMENTED, Linear, Noisy, Recorder, make, weights

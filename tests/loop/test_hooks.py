@@ -10,7 +10,8 @@ import pytest
 from mnist_core import models
 from mnist_core.config import Config
 from mnist_core.errors import DivergedError, UsageError
-from mnist_core.loop.hooks import COUNTERS, EarlyStopping, Hook, HookError, Hooks, Run, TargetAccuracy
+from mnist_core.loop.hooks import EarlyStopping, Hook, HookError, Hooks, TargetAccuracy
+from mnist_core.loop.run import COUNTERS, Run
 from mnist_core.metrics import Report, Tally
 from tests.loop.small import DATA
 

@@ -14,7 +14,8 @@ from mnist_core.config import Config
 from mnist_core.errors import DeviceError, DivergedError, InputError, UsageError
 from mnist_core.loop.block import check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS
-from mnist_core.loop.hooks import BlockLog, EarlyStopping, Hook, Run
+from mnist_core.loop.hooks import EarlyStopping, Hook
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
 from tests.loop.small import AUGMENTED, DATA, PLAIN, Linear, Noisy, Recorder, make, train, weights

@@ -10,7 +10,7 @@ import pytest
 from mnist_core.config import Config
 from mnist_core.data.datasets import Split
 from mnist_core.errors import UsageError
-from mnist_core.loop.hooks import BlockLog, Run
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report, Tally
 from mnist_core.reporting.journal import Journal, truncate
 from tests.invoke import disk, leftovers
@@ -29,7 +29,7 @@ def block(first: int, last: int, **scalars: float) -> BlockLog:
     steps = np.arange(first, last + 1)
     rows = {"loss": (1 / steps).astype(np.float32)}
     rows |= {name: np.full(len(steps), value, np.float32) for name, value in scalars.items()}
-    return BlockLog(steps, rows, 1.0, 1.0, 1.0, 1.0, 0.0)
+    return BlockLog(steps, rows, 1.0, 1.0, len(steps), 1.0, 0.0)
 
 
 def report() -> Report:

@@ -12,7 +12,7 @@ import pytest
 
 from mnist_core.config import Config
 from mnist_core.data.datasets import Split
-from mnist_core.loop.hooks import BlockLog, Run
+from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report, Tally
 from mnist_core.reporting.progress import Progress
 
@@ -34,7 +34,7 @@ def show(first: int, last: int) -> None:
         run.step = begin + 10
         losses = np.full(10, begin / 100, np.float32)
         steps = np.arange(begin + 1, begin + 11)
-        progress.on_block(run, BlockLog(steps, {"loss": losses}, 1.0, 1.0, 4321.0, 33.0, 0.0))
+        progress.on_block(run, BlockLog(steps, {"loss": losses}, 1.0, 1.0, 4321, 1.0, 0.0))
     progress.on_evaluation(run, scores(), SPLIT)
     progress.on_end(run)
 
