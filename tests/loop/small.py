@@ -24,6 +24,7 @@ PLAIN = {
     "model": "mlp",
     "epochs": 100,
     "batch_size": 64,
+    "parts": 1,
     "validation_size": 0,
     "schedule": "constant",
     "lr": 0.01,

@@ -115,7 +115,7 @@ def test_two_replicas_equal_one_after_fifty_steps(case: str, results: dict[str, 
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
-        ("fewer images than devices", "--batch-size 1 .* is too small for 2 devices"),
+        ("fewer images than devices", "--batch-size 1 .* is too small to be shared by 2 replicas"),
         (
             "a Keras optimizer in float16",
             "--precision mixed_float16 on several replicas needs --optimizer sgd",

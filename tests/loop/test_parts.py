@@ -1,5 +1,6 @@
 """A batch computed in parts, side by side, trains what the whole batch trains."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -52,9 +53,14 @@ def test_batch_normalisation_sees_one_part_as_it_sees_one_micro_batch() -> None:
     ids=lambda one: next(iter(one)),
 )
 def test_what_cannot_be_split_is_refused_when_asked_for_and_else_left_whole(changes: dict[str, Any]) -> None:
-    assert make(net=Linear, **changes).config.parts == 1
+    assert make(net=Linear, **{"parts": None, **changes}).config.parts == 1
     with pytest.raises(UsageError, match="--parts works with one replica"):
-        make(net=Linear, parts=2, **changes)
+        make(net=Linear, **{"parts": 2, **changes})
+
+
+def test_parts_are_as_many_as_the_device_runs_side_by_side_where_none_are_given() -> None:
+    trainer = make(net=Linear, parts=None)
+    assert trainer.config.parts == trainer.device.parts == min(2, len(os.sched_getaffinity(0)))
 
 
 def test_a_batch_without_an_image_for_each_part_is_refused() -> None:
