@@ -51,6 +51,13 @@ def add_turns(made: argparse.ArgumentParser, *, rounds: int, seconds: float) -> 
     )
 
 
+def add_only(made: argparse.ArgumentParser) -> None:
+    """The flag that leaves contestants out."""
+    made.add_argument(
+        "--only", nargs="+", metavar="PART", help="ours, and who else has one of these in its name"
+    )
+
+
 def main(made: argparse.ArgumentParser, measure: Callable[..., None], *, pass_on: bool = False) -> NoReturn:
     """Runs a benchmark; an expected failure is one line and an exit code, as in the runners.
 

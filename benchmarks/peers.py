@@ -9,13 +9,25 @@ them train the same 64 steps without dropout, and their mean losses must agree.
 import argparse
 import importlib.util
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import plots
-from benchmarks.harness import Contestant, add_turns, contest, main, parser, ratios, shown, summary, write
+from benchmarks.harness import (
+    Contestant,
+    add_only,
+    add_turns,
+    contest,
+    main,
+    parser,
+    ratios,
+    shown,
+    summary,
+    write,
+)
 from mnist_core.data.datasets import Dataset, load
 from mnist_core.data.feed import Plan
 from mnist_core.errors import UsageError, warn
@@ -56,13 +68,24 @@ def entries() -> dict[str, tuple[str, dict[str, Any]]]:
 
 def installed(found: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Leaves out what isn't installed, and says so."""
-    needs = {"pytorch": "torch", "jax_loop": "jax"}
+    needs = {"pytorch": "torch", "race_to_pytorch": "torch", "jax_loop": "jax"}
     missing = {module for module, package in needs.items() if importlib.util.find_spec(package) is None}
     for module in sorted(missing):
         warn(
             f"{needs[module]} is not installed and is left out; pip install -c constraints.txt -e '.[bench]'"
         )
     return {name: entry for name, entry in found.items() if entry[0] not in missing}
+
+
+def chosen(
+    found: dict[str, tuple[str, dict[str, Any]]], ours: str, only: Sequence[str] | None
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """``ours``, and the others whose names hold a part in ``only``; left out, all."""
+    return {
+        name: entry
+        for name, entry in found.items()
+        if only is None or name == ours or any(part in name for part in only)
+    }
 
 
 def write_problem(path: Path, data: Dataset, batch_size: int) -> None:
@@ -124,13 +147,7 @@ def race(
 
 def measure(args: argparse.Namespace) -> None:
     """Runs the benchmark, writes its JSON and its plot, prints a table."""
-    found = installed(entries())
-    if args.only:
-        found = {
-            name: entry
-            for name, entry in found.items()
-            if name == OURS or any(part in name for part in args.only)
-        }
+    found = chosen(installed(entries()), OURS, args.only)
     data = load(args.dataset)
     least = len(data.train) // CHECKED_STEPS
     if args.rounds < 1 or not all(1 <= size <= least for size in args.batch_size):
@@ -201,5 +218,5 @@ if __name__ == "__main__":
     made.add_argument("--dataset", default="mnist", help="default: %(default)s")
     made.add_argument("--batch-size", type=int, nargs="+", default=[128, 32], help="default: 128 32")
     add_turns(made, rounds=9, seconds=4.0)
-    made.add_argument("--only", nargs="+", metavar="PART", help="contestants whose names hold one of these")
+    add_only(made)
     main(made, measure)

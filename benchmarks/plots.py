@@ -24,3 +24,22 @@ def peers(results: dict[str, Any], path: Path) -> None:
         axes.barh(names, medians, xerr=errors, color=colours)
         axes.set(title=f"batch size {batch_size}", xlabel="images/s (training)")
     figure.savefig(path, dpi=120)
+
+
+def time_to_accuracy(rows: dict[str, Any], path: Path) -> None:
+    """Test accuracy against seconds of training, a dot for each score of each seed."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, row in rows.items():
+        dots = [dot for trace in row["traces"] for dot in trace]
+        axes.plot(
+            [seconds for seconds, _ in dots],
+            [100 * accuracy for _, accuracy in dots],
+            "o",
+            alpha=0.6,
+            label=f"{name} (n = {len(row['traces'])})",
+        )
+    axes.set(xscale="log", xlabel="seconds of training and scoring", ylabel="test accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)

@@ -29,6 +29,7 @@ class Block:
         self._strategy = tf.distribute.get_strategy()
         self._names: list[str] = []
         self._jit = jit
+        self._compiled: set[tuple[int, int]] = set()
         signature = (element_spec, tf.TensorSpec([], tf.int64))
         self.function = tf.function(self._run, input_signature=signature, jit_compile=jit or None)
 
@@ -49,7 +50,6 @@ class Block:
         self, dataset: tf.data.Dataset, plan: Plan, blocks: Iterable[tuple[int, int]]
     ) -> Iterator[BlockLog]:
         """Runs each of ``blocks``, ``(first_step, num_steps)``, when it is asked for; times and logs it."""
-        compiled: set[tuple[int, int]] = set()
         elements = iter(dataset)
         for first_step, num_steps in blocks:
             begin = time.perf_counter()
@@ -68,9 +68,9 @@ class Block:
                 images=images,
                 seconds=seconds,
                 data_wait_seconds=delivered - begin,
-                compiled=size not in compiled,
+                compiled=size not in self._compiled,
             )
-            compiled.add(size)
+            self._compiled.add(size)
 
     def _run(self, block: Any, first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         one_step = tf.function(self._one_step)

@@ -85,6 +85,7 @@ class Trainer:
         self._evaluator = Evaluator(self.state.model)
         self._hooks = Hooks([*self._stopping_hooks(), *hooks])
         self._checkpoints: Checkpoints | None = None
+        self.block: Block | None = None
 
     def fit(self, directory: Path | None = None) -> Result:
         """Trains to the end and scores the last weights on the test images.
@@ -201,7 +202,8 @@ class Trainer:
         periods = [self._steps(config.eval_every), self._steps(config.checkpoint_every)]
         bounds = (run.step, run.total_steps, config.steps_per_block, periods)
         dataset = self._feed.dataset(self._plan.blocks(*bounds))
-        self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
+        if self.block is None:
+            self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
         try:
             yield from self.block.run(dataset, self._plan, self._plan.blocks(*bounds))
         except tf.errors.ResourceExhaustedError as error:
