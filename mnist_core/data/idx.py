@@ -7,6 +7,7 @@ The format is described at the end of http://yann.lecun.com/exdb/mnist/: two zer
 import gzip
 import hashlib
 import math
+import mmap as memory_map
 import os
 import struct
 import zlib
@@ -22,6 +23,7 @@ UNSIGNED_BYTE = 0x08
 MAX_DIMENSIONS = 4
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
+PIECE_ROWS = 65_536
 
 
 class _DefectError(Exception):
@@ -82,8 +84,23 @@ def write_idx(path: str | Path, array: np.ndarray) -> None:
 def content_sha256(array: np.ndarray) -> str:
     """The sha256, in hexadecimal, of the uncompressed IDX file that holds the uint8 ``array``."""
     digest = hashlib.sha256(_header(array))
-    digest.update(np.ascontiguousarray(array).data)
+    # In pieces, so that of a mapped array only one is in memory.
+    for begin in range(0, len(array), PIECE_ROWS):
+        digest.update(np.ascontiguousarray(array[begin : begin + PIECE_ROWS]).data)
+        release(array)
     return digest.hexdigest()
+
+
+def release(array: np.ndarray) -> None:
+    """Gives back the memory of a mapped array's pages; the next access finds them in the file again.
+
+    They would count as resident until another program needs the memory. Other arrays stay as they are.
+    """
+    owner = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memory_map.mmap):
+        owner.madvise(memory_map.MADV_DONTNEED)
 
 
 def _header(array: np.ndarray) -> bytes:
