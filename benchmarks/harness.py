@@ -102,6 +102,22 @@ def shown(ratio: dict[str, Any]) -> str:
     return f"{ratio['median']:6.2f} [{low:.2f}, {high:.2f}]"
 
 
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> dict[str, Any]:
+    """The b of costs = a * sizes ** b: least squares on the logarithms, and Student's 95 % interval.
+
+    Costs that lie on a curve, not on a line, widen the interval; fewer than three leave none.
+    """
+    line = stats.linregress(np.log(sizes), np.log(costs))
+    freedom = len(sizes) - 2
+    half = float(stats.t.ppf(0.975, freedom) * line.stderr) if freedom > 0 else None
+    slope = float(line.slope)
+    return {
+        "n": len(sizes),
+        "exponent": slope,
+        "interval_95": None if half is None else [slope - half, slope + half],
+    }
+
+
 def write(name: str, path: Path | None, body: dict[str, Any]) -> Path:
     """Writes a result in the one schema of all benchmarks, and returns its path."""
     path = path or RESULTS / f"{name}.json"
@@ -168,3 +184,27 @@ def contest(entries: dict[str, tuple[str, dict[str, Any]]]) -> Iterator[dict[str
             name: stack.enter_context(Contestant(module, settings))
             for name, (module, settings) in entries.items()
         }
+
+
+def take_turns(
+    entries: dict[str, tuple[str, dict[str, Any]]],
+    rounds: int,
+    seconds: float,
+    steps: dict[str, int] | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """What trainers answer, once a round; every other round goes backwards.
+
+    Args:
+      seconds: about the length of a turn.
+      steps: how long a turn is instead, by name.
+    """
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
+    with contest(entries) as contestants:
+        turns = steps or {
+            name: max(1, int(one.ask("32")["images_per_second"] * seconds / entries[name][1]["batch_size"]))
+            for name, one in contestants.items()
+        }
+        for number in range(rounds):
+            for name in list(entries)[:: -1 if number % 2 else 1]:
+                answers[name].append(contestants[name].ask(str(turns[name])))
+    return answers

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks import plots
-from benchmarks.harness import Contestant, add_turns, contest, main, parser, ratios, shown, summary, write
+from benchmarks.harness import (
+    Contestant,
+    add_turns,
+    main,
+    parser,
+    ratios,
+    shown,
+    summary,
+    take_turns,
+    write,
+)
 from mnist_core.data.datasets import Dataset, load
 from mnist_core.data.feed import Plan
 from mnist_core.errors import UsageError, warn
@@ -108,18 +118,12 @@ def check_losses(
 def race(
     found: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any], rounds: int, seconds: float
 ) -> dict[str, list[float]]:
-    """Images a second of each contestant, a figure a round; every other round goes backwards."""
+    """Images a second of each contestant, a figure a round."""
     warm = {name: (module, {**common, **settings}) for name, (module, settings) in found.items()}
-    speeds: dict[str, list[float]] = {name: [] for name in found}
-    with contest(warm) as contestants:
-        steps = {
-            name: max(1, int(one.ask("32")["images_per_second"] * seconds / warm[name][1]["batch_size"]))
-            for name, one in contestants.items()
-        }
-        for number in range(rounds):
-            for name in list(found)[:: -1 if number % 2 else 1]:
-                speeds[name].append(contestants[name].ask(str(steps[name]))["images_per_second"])
-    return speeds
+    return {
+        name: [answer["images_per_second"] for answer in answers]
+        for name, answers in take_turns(warm, rounds, seconds).items()
+    }
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -170,9 +170,10 @@ class _Reader:
         """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``places`` of a buffer."""
         # By their chunks, since data that fit one buffer have the same in every epoch.
         now, following = (self._shuffle.buffer(number + ahead).chunks for ahead in (0, 1))
-        self._held = {chunks: self._held.get(chunks) for chunks in (now, following)}
-        for chunks, reading in self._held.items():
-            self._held[chunks] = reading or self._thread.submit(self._read, chunks)
+        self._held = {
+            chunks: self._held.get(chunks) or self._thread.submit(self._read, chunks)
+            for chunks in dict.fromkeys((now, following))
+        }
         buffer = self._held[now].result()
         return buffer.images[places], buffer.labels[places].astype(np.int32)
 
