@@ -186,25 +186,20 @@ def contest(entries: dict[str, tuple[str, dict[str, Any]]]) -> Iterator[dict[str
         }
 
 
-def take_turns(
-    entries: dict[str, tuple[str, dict[str, Any]]],
-    rounds: int,
-    seconds: float,
-    steps: dict[str, int] | None = None,
-) -> dict[str, list[dict[str, Any]]]:
-    """What trainers answer, once a round; every other round goes backwards.
+def steps_for(
+    seconds: float, contestants: dict[str, Contestant], batch_sizes: dict[str, int]
+) -> dict[str, int]:
+    """How many steps each trainer does in about so many seconds."""
+    speeds = {name: one.ask("32")["images_per_second"] for name, one in contestants.items()}
+    return {name: max(1, int(speed * seconds / batch_sizes[name])) for name, speed in speeds.items()}
 
-    Args:
-      seconds: about the length of a turn.
-      steps: how long a turn is instead, by name.
-    """
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in entries}
-    with contest(entries) as contestants:
-        turns = steps or {
-            name: max(1, int(one.ask("32")["images_per_second"] * seconds / entries[name][1]["batch_size"]))
-            for name, one in contestants.items()
-        }
-        for number in range(rounds):
-            for name in list(entries)[:: -1 if number % 2 else 1]:
-                answers[name].append(contestants[name].ask(str(turns[name])))
+
+def take_turns(
+    contestants: dict[str, Contestant], rounds: int, steps: dict[str, int]
+) -> dict[str, list[dict[str, Any]]]:
+    """What trainers answer to their number of steps, once a round; every other round goes backwards."""
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in steps}
+    for number in range(rounds):
+        for name in list(steps)[:: -1 if number % 2 else 1]:
+            answers[name].append(contestants[name].ask(str(steps[name])))
     return answers

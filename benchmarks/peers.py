@@ -18,10 +18,12 @@ from benchmarks import plots
 from benchmarks.harness import (
     Contestant,
     add_turns,
+    contest,
     main,
     parser,
     ratios,
     shown,
+    steps_for,
     summary,
     take_turns,
     write,
@@ -120,10 +122,10 @@ def race(
 ) -> dict[str, list[float]]:
     """Images a second of each contestant, a figure a round."""
     warm = {name: (module, {**common, **settings}) for name, (module, settings) in found.items()}
-    return {
-        name: [answer["images_per_second"] for answer in answers]
-        for name, answers in take_turns(warm, rounds, seconds).items()
-    }
+    sizes = {name: settings["batch_size"] for name, (_, settings) in warm.items()}
+    with contest(warm) as contestants:
+        turns = take_turns(contestants, rounds, steps_for(seconds, contestants, sizes))
+    return {name: [answer["images_per_second"] for answer in answers] for name, answers in turns.items()}
 
 
 def measure(args: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ def scaling(sweeps: dict[str, Any], path: Path) -> None:
     rows = figure.subplots(2, len(sweeps), squeeze=False)
     panels = (("seconds", "time_exponent"), ("peak memory (MB)", "memory_exponent"))
     for axes_row, (label, fitted) in zip(rows, panels, strict=True):
-        for axes, (sweep, found) in zip(axes_row, sweeps.items(), strict=True):
+        for axes, (varied, found) in zip(axes_row, sweeps.items(), strict=True):
             sizes = [float(size) for size in found["settings"]]
             costs = [
                 row["seconds"]["median"] if label == "seconds" else row["peak_resident_bytes"] / 1e6
@@ -41,6 +41,6 @@ def scaling(sweeps: dict[str, Any], path: Path) -> None:
             axes.loglog(sizes, costs, "o-")
             # Noise around a flat line shall look flat.
             axes.set_ylim(min(costs) / 2, max(costs) * 2)
-            axes.set(title=f"exponent {found[fitted]['exponent']:.2f}", xlabel=sweep, ylabel=label)
+            axes.set(title=f"exponent {found[fitted]['exponent']:.2f}", xlabel=varied, ylabel=label)
             axes.grid(which="both", alpha=0.3)
     figure.savefig(path, dpi=120)
