@@ -8,16 +8,15 @@ the feed is asked, because it needs images the fastest, and digitnet elsewhere.
 
 import argparse
 import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import plots
+from benchmarks.drawn import write_dataset
 from benchmarks.harness import (
     add_turns,
     contest,
@@ -31,14 +30,8 @@ from benchmarks.harness import (
     take_turns,
     write,
 )
-from mnist_core.data.datasets import FILES
-from mnist_core.data.idx import write_idx, write_idx_pieces
-from mnist_core.data.synthetic import SIDE, draw
 from mnist_core.errors import UsageError
 
-IMAGE_BYTES = SIDE * SIDE + 1
-SPARE_BYTES = 1 << 30
-DRAWN = 10_000  # images drawn; more are these, moved
 MLP = {"model": "mlp", "widths": [128], "batch_size": 512}
 DIGITNET = {"model": "digitnet", "widths": [16, 32, 32], "batch_size": 128}
 SMALL = 60_000  # as many as MNIST's
@@ -46,6 +39,8 @@ SMALL = 60_000  # as many as MNIST's
 VARIED = {"data": "images", "batch": "images in a batch", "width": "channels at first", "threads": "cores"}
 QUESTIONS = (*VARIED, "feeds")
 WARM_UP = 64
+# Of one contestant, a turn each.
+Answers = list[dict[str, Any]]
 
 
 def variations(question: str, small: int, cores: int, *, quick: bool) -> dict[int, dict[str, Any]]:
@@ -60,35 +55,6 @@ def variations(question: str, small: int, cores: int, *, quick: bool) -> dict[in
         return {first: {**base, "widths": all_of_them} for first, all_of_them in widths.items()}
     powers = [2**i for i in range(cores.bit_length())]
     return {threads: {**base, "threads": threads} for threads in sorted({*powers, cores})}
-
-
-def write_dataset(folder: Path, count: int) -> None:
-    """Four IDX files of ``count`` training images and a few to test with.
-
-    Raises:
-      UsageError: the disk has no room for them.
-    """
-    needed, free = count * IMAGE_BYTES + SPARE_BYTES, shutil.disk_usage(folder).free
-    if needed > free:
-        raise UsageError(
-            f"{count:,} images and room to spare need {needed / 1e9:.1f} GB, but {folder} has "
-            f"{free / 1e9:.1f} GB; lower --images, or name another disk with --folder"
-        )
-    images, labels = draw(min(count, DRAWN), seed=0)
-
-    def moved() -> Iterator[np.ndarray]:
-        for i, begin in enumerate(range(0, count, len(images))):
-            yield np.roll(images, (i % 5 - 2, i // 5 % 5 - 2), axis=(1, 2))[: count - begin]
-
-    write_idx_pieces(folder / FILES[0], (count, SIDE, SIDE), moved())
-    write_idx_pieces(folder / FILES[1], (count,), [np.resize(labels, count)])
-    write_idx(folder / FILES[2], images[:1000])
-    write_idx(folder / FILES[3], labels[:1000])
-    with (folder / FILES[0]).open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-Answers = list[dict[str, Any]]
 
 
 def growth(answers: Answers) -> dict[str, int]:
@@ -223,6 +189,8 @@ def measure(args: argparse.Namespace) -> None:
         small, large, args.rounds, args.seconds = 4_096, 16_384, 2, 0.2
     if large < 2 * small or args.rounds < 1:
         raise UsageError(f"--images must be at least {2 * small:,}, and --rounds at least 1")
+    if args.folder and not args.folder.is_dir():
+        raise UsageError(f"{args.folder}: no such folder; name one with --folder that is there")
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         write_dataset(Path(folder), large)
         cores = len(os.sched_getaffinity(0))

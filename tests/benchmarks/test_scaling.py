@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.scaling import write_dataset
+from benchmarks.drawn import write_dataset
 from mnist_core.data.datasets import load
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +43,14 @@ def test_data_of_two_sizes_are_streamed_beside_resident_ones(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("flags", "named"),
-    [(["--images", 10**12], "room to spare need 786"), (["--images", 100], "--images must be at least")],
+    [
+        (["--images", 10**12], "room to spare need 785,001"),
+        (["--images", 100], "--images must be at least"),
+        (["--folder", "absent"], "absent: no such folder"),
+    ],
 )
 def test_what_can_not_be_measured_is_refused_in_one_line(tmp_path: Path, flags: list, named: str) -> None:
-    done = scaling(*flags, "--folder", tmp_path, "--json", tmp_path / "scaling.json")
+    done = scaling("--folder", tmp_path, *flags, "--json", tmp_path / "scaling.json")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert named in line
