@@ -109,6 +109,22 @@ def shown(ratio: dict[str, Any]) -> str:
     return f"{ratio['median']:6.2f} [{low:.2f}, {high:.2f}]"
 
 
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> dict[str, Any]:
+    """The b of costs = a * sizes ** b: least squares on the logarithms, and Student's 95 % interval.
+
+    Costs that lie on a curve, not on a line, widen the interval; fewer than three leave none.
+    """
+    line = stats.linregress(np.log(sizes), np.log(costs))
+    freedom = len(sizes) - 2
+    half = float(stats.t.ppf(0.975, freedom) * line.stderr) if freedom > 0 else None
+    slope = float(line.slope)
+    return {
+        "n": len(sizes),
+        "exponent": slope,
+        "interval_95": None if half is None else [slope - half, slope + half],
+    }
+
+
 def write(name: str, path: Path | None, body: dict[str, Any]) -> Path:
     """Writes a result in the one schema of all benchmarks, and returns its path."""
     path = path or RESULTS / f"{name}.json"
@@ -175,3 +191,22 @@ def contest(entries: dict[str, tuple[str, dict[str, Any]]]) -> Iterator[dict[str
             name: stack.enter_context(Contestant(module, settings))
             for name, (module, settings) in entries.items()
         }
+
+
+def steps_for(
+    seconds: float, contestants: dict[str, Contestant], batch_sizes: dict[str, int]
+) -> dict[str, int]:
+    """How many steps each trainer does in about so many seconds."""
+    speeds = {name: one.ask("32")["images_per_second"] for name, one in contestants.items()}
+    return {name: max(1, int(speed * seconds / batch_sizes[name])) for name, speed in speeds.items()}
+
+
+def take_turns(
+    contestants: dict[str, Contestant], rounds: int, steps: dict[str, int]
+) -> dict[str, list[dict[str, Any]]]:
+    """What trainers answer to their number of steps, once a round; every other round goes backwards."""
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in steps}
+    for number in range(rounds):
+        for name in list(steps)[:: -1 if number % 2 else 1]:
+            answers[name].append(contestants[name].ask(str(steps[name])))
+    return answers

@@ -25,7 +25,9 @@ from benchmarks.harness import (
     parser,
     ratios,
     shown,
+    steps_for,
     summary,
+    take_turns,
     write,
 )
 from mnist_core.data.datasets import Dataset, load
@@ -131,18 +133,12 @@ def check_losses(
 def race(
     found: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any], rounds: int, seconds: float
 ) -> dict[str, list[float]]:
-    """Images a second of each contestant, a figure a round; every other round goes backwards."""
+    """Images a second of each contestant, a figure a round."""
     warm = {name: (module, {**common, **settings}) for name, (module, settings) in found.items()}
-    speeds: dict[str, list[float]] = {name: [] for name in found}
+    sizes = {name: settings["batch_size"] for name, (_, settings) in warm.items()}
     with contest(warm) as contestants:
-        steps = {
-            name: max(1, int(one.ask("32")["images_per_second"] * seconds / warm[name][1]["batch_size"]))
-            for name, one in contestants.items()
-        }
-        for number in range(rounds):
-            for name in list(found)[:: -1 if number % 2 else 1]:
-                speeds[name].append(contestants[name].ask(str(steps[name]))["images_per_second"])
-    return speeds
+        turns = take_turns(contestants, rounds, steps_for(seconds, contestants, sizes))
+    return {name: [answer["images_per_second"] for answer in answers] for name, answers in turns.items()}
 
 
 def measure(args: argparse.Namespace) -> None:

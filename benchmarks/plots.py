@@ -43,3 +43,23 @@ def time_to_accuracy(rows: dict[str, Any], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
+
+
+def scaling(sweeps: dict[str, Any], path: Path) -> None:
+    """Time above and memory below over what was varied, both axes logarithmic, with the fitted exponents."""
+    figure = Figure(figsize=(3.6 * len(sweeps), 6), layout="constrained")
+    rows = figure.subplots(2, len(sweeps), squeeze=False)
+    panels = (("seconds", "time_exponent"), ("peak memory (MB)", "memory_exponent"))
+    for axes_row, (label, fitted) in zip(rows, panels, strict=True):
+        for axes, (varied, found) in zip(axes_row, sweeps.items(), strict=True):
+            sizes = [float(size) for size in found["settings"]]
+            costs = [
+                row["seconds"]["median"] if label == "seconds" else row["peak_resident_bytes"] / 1e6
+                for row in found["settings"].values()
+            ]
+            axes.loglog(sizes, costs, "o-")
+            # Noise around a flat line shall look flat.
+            axes.set_ylim(min(costs) / 2, max(costs) * 2)
+            axes.set(title=f"exponent {found[fitted]['exponent']:.2f}", xlabel=varied, ylabel=label)
+            axes.grid(which="both", alpha=0.3)
+    figure.savefig(path, dpi=120)

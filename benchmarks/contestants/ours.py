@@ -1,6 +1,7 @@
 """Our loop: the trainer as everyone uses it, with a hook that counts."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ REPORTS = [Journal(), TensorBoard(), Progress()]
 class Counter:
     """Tells the pace of each block, and keeps the losses."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], more: Callable[[], dict[str, Any]] = dict) -> None:
         self._settings = settings
+        self._more = more
         self._losses: list[float] = []
 
     def on_start(self, run: Run) -> None:
-        self._pace = Pace(self._settings)
+        self._pace = Pace(self._settings, more=self._more)
 
     def on_block(self, run: Run, log: BlockLog) -> None:
         self._losses += log.scalars["loss"].tolist()

@@ -38,12 +38,19 @@ class Pace:
 
     Args:
       synchronise: waits until the device has done all it was given.
+      more: what to answer beside the pace.
     """
 
-    def __init__(self, settings: dict[str, Any], synchronise: Callable[[], Any] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        synchronise: Callable[[], Any] = lambda: None,
+        more: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         self._batch_size = settings["batch_size"]
         self._wanted = settings["warm_up"]
         self._synchronise = synchronise
+        self._more = more
         self._done = 0
         self._begin = time.perf_counter()
 
@@ -55,6 +62,7 @@ class Pace:
         self._synchronise()
         seconds = time.perf_counter() - self._begin
         answer = {"steps": self._done, "images_per_second": self._done * self._batch_size / seconds}
+        answer.update(self._more())
         if mean_loss:
             answer["mean_loss"] = float(mean_loss())
         print(json.dumps(answer), flush=True)

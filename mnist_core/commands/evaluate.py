@@ -26,7 +26,8 @@ def main(args: argparse.Namespace) -> cli.Answer:
     from mnist_core.data.datasets import load
     from mnist_core.loop.evaluator import Evaluator
 
-    data = load(args.dataset or runs.dataset_of(directory), args.data_dir or config.data_dir)
+    # Mapped, as the training images are not looked at.
+    data = load(args.dataset or runs.dataset_of(directory), args.data_dir or config.data_dir, mmap=True)
     device.choose("auto", "float32")
     model, _ = runs.load_model(directory)
     report = Evaluator(model, config.batch_size)(data.test)

@@ -84,7 +84,7 @@ def _misclassified(run_dir: Path, test: dict[str, Any]) -> Any:
     from mnist_core.reporting.figures import misclassified_grid
 
     config = read_json(run_dir / runs.CONFIG)
-    split = load(runs.dataset_of(run_dir), config.data_dir).test
+    split = load(runs.dataset_of(run_dir), config.data_dir, mmap=True).test
     try:
         examples = [Misclassified(**example) for example in test["misclassified"]]
         same = all(split.labels[example.index] == example.label for example in examples)

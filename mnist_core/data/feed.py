@@ -1,20 +1,23 @@
 """The order of the images, and its delivery to the device in blocks of steps."""
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.datasets import Split
+from mnist_core.data.idx import release
+from mnist_core.data.order import Shuffle
 from mnist_core.errors import UsageError
 
 
 class Plan:
-    """Which images each step trains on: a pure function of (seed, epoch), a full permutation each epoch.
+    """Which images each step trains on: a pure function of (seed, epoch), each image once an epoch.
 
-    The last step of an epoch takes what is left, so its batch may be smaller.
+    The last step of an epoch takes what is left, so its batch may be smaller. How random the order is says
+    `mnist_core.data.order`.
 
     Args:
       num_images: size of the training split.
@@ -37,22 +40,26 @@ class Plan:
         self.steps_per_epoch = full + (rest >= shares if rest else 0)
         self._ragged = bool(rest) and self.steps_per_epoch > full
         self._num_images = num_images
-        self._seed = seed
+        self.shuffle = Shuffle(num_images, seed)
 
     def order(self, epoch: int) -> np.ndarray:
         """int32 ``[num_images]``: the permutation of one epoch."""
-        return _permutation(self._num_images, self._seed, epoch)
+        return self.shuffle.indices(epoch, 0, self._num_images)
 
     def indices(self, first_step: int, num_steps: int) -> np.ndarray:
         """int32 ``[num_steps, batch]``: the images of steps that lie in one epoch and have equal batches."""
-        epoch, begin = divmod(first_step, self.steps_per_epoch)
-        begin *= self.batch_size
-        return self.order(epoch)[begin : begin + num_steps * self.batch_size].reshape(num_steps, -1)
+        return self.shuffle.indices(*self.places(first_step, num_steps)).reshape(num_steps, -1)
+
+    def places(self, first_step: int, num_steps: int) -> tuple[int, int, int]:
+        """``(epoch, begin, end)``: where these steps, of one epoch, lie in its order."""
+        epoch, step = divmod(first_step, self.steps_per_epoch)
+        begin = step * self.batch_size
+        return epoch, begin, min(begin + num_steps * self.batch_size, self._num_images)
 
     def images(self, first_step: int, num_steps: int) -> int:
         """How many images these steps train on."""
-        begin = first_step % self.steps_per_epoch * self.batch_size
-        return min(begin + num_steps * self.batch_size, self._num_images) - begin
+        _, begin, end = self.places(first_step, num_steps)
+        return end - begin
 
     def blocks(
         self, first_step: int, end_step: int, most: int, periods: Sequence[int]
@@ -71,14 +78,6 @@ class Plan:
             ends += [(step // period + 1) * period for period in periods if period]
             yield step, min(ends) - step
             step = min(ends)
-
-
-# Kept for the blocks of an epoch; tf.data asks from a thread of its own, so the cache must be thread-safe.
-@functools.lru_cache(maxsize=2)
-def _permutation(size: int, seed: int, epoch: int) -> np.ndarray:
-    # The raw stream of a counter-based generator is fixed for good, unlike numpy's shuffles.
-    keys = np.random.Philox(key=[seed, epoch]).random_raw(size)
-    return np.argsort(keys, kind="stable").astype(np.int32)
 
 
 class Feed(Protocol):
@@ -119,17 +118,28 @@ class ResidentFeed:
 
 
 class StreamingFeed:
-    """`tf.data` reads the images from where they lie, such as a memory-mapped file; memory stays flat."""
+    """`tf.data` reads the images from where they lie, such as a memory-mapped file; memory stays flat.
+
+    It holds two buffers of the order's images, 51 MB each: one in use, the next being read by a thread.
+    """
 
     def __init__(self, split: Split, plan: Plan) -> None:
         self._plan = plan
         self._split = split
 
     def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
+        shuffle = self._plan.shuffle
+
         def elements() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            for block in blocks:
-                indices = self._plan.indices(*block)
-                yield self._split.images[indices], self._split.labels[indices].astype(np.int32)
+            with ThreadPoolExecutor(1) as thread:
+                reader = _Reader(self._split, shuffle, thread)
+                for first_step, num_steps in blocks:
+                    parts = [
+                        reader.take(number, shuffle.buffer(number).order[places])
+                        for number, places in shuffle.parts(*self._plan.places(first_step, num_steps))
+                    ]
+                    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+                    yield images.reshape(num_steps, -1, *images.shape[1:]), labels.reshape(num_steps, -1)
 
         height, width = self._split.images.shape[1:]
         spec = (
@@ -146,3 +156,36 @@ class StreamingFeed:
 
     def shape(self, block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         return tf.shape(block[1])
+
+
+class _Reader:
+    """Images of one buffer after another; while one is in use ``thread`` reads the next."""
+
+    def __init__(self, split: Split, shuffle: Shuffle, thread: ThreadPoolExecutor) -> None:
+        self._split = split
+        self._shuffle = shuffle
+        self._thread = thread
+        self._held: dict[tuple[tuple[int, int], ...], Future[Split]] = {}
+
+    def take(self, number: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``places`` of a buffer."""
+        # By their chunks, since data that fit one buffer have the same in every epoch.
+        now, following = (self._shuffle.buffer(number + ahead).chunks for ahead in (0, 1))
+        self._held = {
+            chunks: self._held.get(chunks) or self._thread.submit(self._read, chunks)
+            for chunks in dict.fromkeys((now, following))
+        }
+        buffer = self._held[now].result()
+        return buffer.images[places], buffer.labels[places].astype(np.int32)
+
+    def _read(self, chunks: tuple[tuple[int, int], ...]) -> Split:
+        size = sum(end - begin for begin, end in chunks)
+        images = np.empty((size, *self._split.images.shape[1:]), np.uint8)
+        labels = np.empty(size, np.uint8)
+        filled = 0
+        for begin, end in chunks:
+            part = slice(filled, filled + end - begin)
+            images[part], labels[part] = self._split.images[begin:end], self._split.labels[begin:end]
+            filled = part.stop
+            release(self._split.images)
+        return Split(images, labels)

@@ -7,11 +7,14 @@ The format is described at the end of http://yann.lecun.com/exdb/mnist/: two zer
 import gzip
 import hashlib
 import math
+import mmap as memory_map
 import os
 import struct
 import zlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -22,6 +25,7 @@ UNSIGNED_BYTE = 0x08
 MAX_DIMENSIONS = 4
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
+PIECE_ROWS = 65_536
 
 
 class _DefectError(Exception):
@@ -66,32 +70,63 @@ def write_idx(path: str | Path, array: np.ndarray) -> None:
       ValueError: IDX, as read here, can't hold the array.
       OSError: the folder can't be written, or the disk is full.
     """
-    path = Path(path)
-    head = _header(array)
-    with atomic_write(path) as file:
-        if path.suffix == ".gz":
-            # Neither name nor time, so that equal arrays give equal files.
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
-                packed.write(head)
-                packed.write(np.ascontiguousarray(array).data)
-        else:
-            file.write(head)
-            file.write(np.ascontiguousarray(array).data)
+    write_idx_pieces(path, array.shape, [array])
+
+
+def write_idx_pieces(path: str | Path, shape: tuple[int, ...], pieces: Iterable[np.ndarray]) -> None:
+    """As `write_idx`, of an array that comes in pieces of some of its rows and may be larger than memory.
+
+    Raises:
+      ValueError: the pieces aren't uint8 or don't fill ``shape``, or IDX can't hold that.
+      OSError: the folder can't be written, or the disk is full.
+    """
+    path, head = Path(path), _header(shape)
+    with atomic_write(path) as file, _packing(path, file) as items:
+        items.write(head)
+        written = 0
+        for piece in pieces:
+            if piece.dtype != np.uint8:
+                raise ValueError(f"IDX holds uint8, as read here, not {piece.dtype}")
+            items.write(np.ascontiguousarray(piece).data)
+            written += piece.size
+        if written != math.prod(shape):
+            raise ValueError(f"{written} items are not the {_text(shape)} announced")
 
 
 def content_sha256(array: np.ndarray) -> str:
     """The sha256, in hexadecimal, of the uncompressed IDX file that holds the uint8 ``array``."""
-    digest = hashlib.sha256(_header(array))
-    digest.update(np.ascontiguousarray(array).data)
+    digest = hashlib.sha256(_header(array.shape))
+    # In pieces, so that of a mapped array only one is in memory.
+    for begin in range(0, len(array), PIECE_ROWS):
+        digest.update(np.ascontiguousarray(array[begin : begin + PIECE_ROWS]).data)
+        release(array)
     return digest.hexdigest()
 
 
-def _header(array: np.ndarray) -> bytes:
-    if array.dtype != np.uint8 or not 1 <= array.ndim <= MAX_DIMENSIONS or array.size == 0:
+def release(array: np.ndarray) -> None:
+    """Gives back the memory of a mapped array's pages; the next access finds them in the file again.
+
+    They would count as resident until another program needs the memory. Other arrays stay as they are.
+    """
+    owner = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, memory_map.mmap):
+        owner.madvise(memory_map.MADV_DONTNEED)
+
+
+def _packing(path: Path, file: BinaryIO) -> AbstractContextManager[Any]:
+    # Neither name nor time, so that equal arrays give equal files.
+    packed = path.suffix == ".gz"
+    return gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) if packed else nullcontext(file)
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    if not 1 <= len(shape) <= MAX_DIMENSIONS or 0 in shape:
         raise ValueError(
-            f"IDX holds uint8 arrays of 1 to {MAX_DIMENSIONS} dimensions, not {array.dtype} {array.shape}"
+            f"IDX holds uint8 items of 1 to {MAX_DIMENSIONS} dimensions, as read here, not {shape}"
         )
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, UNSIGNED_BYTE, array.ndim, *array.shape)
+    return struct.pack(f">BBBB{len(shape)}I", 0, 0, UNSIGNED_BYTE, len(shape), *shape)
 
 
 def _read_shape(file: BinaryIO) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.datasets import Split
+from mnist_core.data.idx import release
 from mnist_core.metrics import Report, Tally
 
 # A memory-mapped split larger than this is scored piece by piece.
@@ -26,6 +27,7 @@ class Evaluator:
         for begin in range(0, len(split), PIECE):
             images = np.ascontiguousarray(split.images[begin : begin + PIECE])
             tally.add(self.logits(images), split.labels[begin : begin + PIECE])
+            release(split.images)
         return tally.report()
 
     def logits(self, images: np.ndarray) -> np.ndarray:

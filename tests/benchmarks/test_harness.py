@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.harness import Contestant, contest, ratios, summary
+from benchmarks.harness import Contestant, contest, exponent, ratios, steps_for, summary, take_turns
 
 
 def test_the_summary_is_that_of_the_values() -> None:
@@ -30,6 +30,19 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert ratios([20.0, 10.0, 20.0], [10.0, 5.0, 10.0])["values"] == [2.0, 2.0, 2.0]
 
 
+def test_the_exponent_is_that_of_the_power_with_the_interval_of_least_squares() -> None:
+    sizes = np.array([1, 2, 5, 10, 100])
+    exact = exponent(sizes, 3 * sizes**1.5)
+    assert exact["exponent"] == pytest.approx(1.5)
+    assert exact["interval_95"] == pytest.approx([1.5, 1.5])
+    random, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        low, high = exponent(sizes, sizes**0.5 * np.exp(random.normal(0, 0.3, 5)))["interval_95"]
+        held += low <= 0.5 <= high
+    assert 178 <= held <= 199
+    assert exponent([1, 2], [1, 4])["interval_95"] is None
+
+
 def settings(tmp_path, **more):
     problem = tmp_path / "problem.npz"
     np.savez(problem, nothing=0)
@@ -46,6 +59,17 @@ def test_contestants_answer_in_turn_and_end_when_nobody_asks(tmp_path) -> None:
     # A step of this contestant takes a millisecond at least.
     assert all(answer["steps"] == 20 and 0 < answer["images_per_second"] < 10_000 for answer in answers)
     assert [process.returncode for process in processes] == [0, 0]
+
+
+def test_a_turn_has_the_steps_asked_for(tmp_path) -> None:
+    entries = {name: ("idle", settings(tmp_path)) for name in ("first", "second")}
+    with contest(entries) as contestants:
+        steps = steps_for(0.05, contestants, {"first": 10, "second": 10})
+        # A step of this contestant takes a millisecond at least.
+        assert all(1 <= count <= 50 for count in steps.values())
+        turns = take_turns(contestants, 3, {"second": 7, "first": 5})
+    assert [answer["steps"] for answer in turns["first"]] == [5, 5, 5]
+    assert [answer["steps"] for answer in turns["second"]] == [7, 7, 7]
 
 
 def test_a_contestant_that_fails_is_quoted(tmp_path) -> None:

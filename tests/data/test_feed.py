@@ -1,7 +1,8 @@
-"""Every epoch is a full permutation of its own, and both feeds deliver it alike."""
+"""Every epoch has an order of its own with each image once, and both feeds deliver it alike."""
 
 import itertools
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from scipy.stats import spearmanr
 
 from mnist_core.data.datasets import Split
 from mnist_core.data.feed import Feed, Plan, ResidentFeed, StreamingFeed
+from mnist_core.data.idx import read_idx, write_idx
+from mnist_core.data.order import Shuffle
 from mnist_core.data.synthetic import draw
 from mnist_core.errors import UsageError
+from tests.memory import mapped_bytes
 
 SPLIT = Split(*draw(103, seed=5))
 
@@ -146,3 +150,70 @@ def test_a_mapped_file_is_streamed(tmp_path: Path) -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
+
+
+class InBuffers(Plan):
+    """A plan that shuffles by buffers of a few images."""
+
+    def __init__(self, *args: int, buffer_images: int = 40) -> None:
+        super().__init__(*args)
+        self.shuffle = Shuffle(*args[::2], chunk_images=buffer_images // 8, buffer_images=buffer_images)
+
+
+@pytest.mark.parametrize(("begin", "most"), [(0, 64), (7, 1)])
+def test_both_feeds_deliver_the_same_of_data_that_fill_several_buffers(begin: int, most: int) -> None:
+    plan = InBuffers(len(SPLIT), 25, 3)
+    assert plan.shuffle.num_buffers == 3
+    # Steps of 25 lie across the buffers' ends, and those of 3 epochs across the epochs'.
+    blocks = cut(plan, begin, 15, most)
+    steps = [delivered(kind(SPLIT, plan), blocks) for kind in (ResidentFeed, StreamingFeed)]
+    for step, (resident, streamed) in enumerate(zip(*steps, strict=True), start=begin):
+        (rows,) = plan.indices(step, 1)
+        for one, other, whole in zip(resident, streamed, (SPLIT.images, SPLIT.labels), strict=True):
+            np.testing.assert_array_equal(one, whole[rows])
+            np.testing.assert_array_equal(other, whole[rows])
+
+
+class Watched(np.ndarray):
+    """An array that knows which of its rows were asked for."""
+
+    asked: ClassVar[list[slice]] = []
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        self.asked.append(rows)
+        return np.asarray(self)[rows]
+
+
+def test_a_resume_within_an_epoch_reads_only_what_is_left_of_its_buffer_and_the_next() -> None:
+    split = Split(SPLIT.images.view(Watched), SPLIT.labels)
+    plan = InBuffers(len(SPLIT), 5, 3)
+    plan.shuffle = Shuffle(len(SPLIT), 3, chunk_images=2, buffer_images=10)
+    Watched.asked.clear()
+    (step,) = delivered(StreamingFeed(split, plan), [(12, 1)])
+    np.testing.assert_array_equal(step[0], SPLIT.images[plan.indices(12, 1)[0]])
+    # One step may lie in two buffers, and the one after them is read ahead.
+    assert 10 <= sum(rows.stop - rows.start for rows in Watched.asked) <= 30
+    assert all(rows.stop - rows.start <= 2 for rows in Watched.asked)
+
+
+def test_data_of_one_buffer_are_read_once_for_all_epochs() -> None:
+    split = Split(SPLIT.images.view(Watched), SPLIT.labels)
+    plan = Plan(len(SPLIT), 25, seed=3)
+    Watched.asked.clear()
+    assert len(delivered(StreamingFeed(split, plan), cut(plan, 0, 15, 64))) == 15
+    assert sum(rows.stop - rows.start for rows in Watched.asked) == len(SPLIT)
+
+
+def test_streaming_a_mapped_file_keeps_memory_flat(tmp_path: Path) -> None:
+    count = 100_000  # 78 MB
+    write_idx(tmp_path / "images", np.ones((count, 28, 28), np.uint8))
+    images = read_idx(tmp_path / "images", mmap=True)
+    plan = InBuffers(count, 500, 0, buffer_images=4096)
+    dataset = StreamingFeed(Split(images, np.zeros(count, np.uint8)), plan).dataset(cut(plan, 0, 200, 4))
+    before = mapped_bytes()
+    grown = [mapped_bytes() - before for _ in dataset]
+    assert len(grown) == 50
+    assert max(grown) < 8e6
+    # The measure works: who reads it all at once has it all in memory.
+    assert images.max() == 1
+    assert mapped_bytes() - before > 70e6

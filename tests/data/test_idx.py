@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_core.data.idx import content_sha256, read_idx, write_idx
+from mnist_core.data import idx
+from mnist_core.data.idx import content_sha256, read_idx, release, write_idx, write_idx_pieces
 from mnist_core.errors import InputError
+from tests.memory import mapped_bytes
 
 ARRAY = np.arange(1, 25, dtype=np.uint8).reshape(2, 3, 4)
 HEADER_BYTES = 16
@@ -88,11 +90,47 @@ def test_what_idx_cannot_hold_is_refused_and_leaves_the_old_file(tmp_path, array
     assert list(tmp_path.iterdir()) == [path]
 
 
+@both_forms
+def test_pieces_make_the_file_of_the_whole(tmp_path, name):
+    write_idx(tmp_path / name, ARRAY)
+    whole = (tmp_path / name).read_bytes()
+    write_idx_pieces(tmp_path / name, ARRAY.shape, iter([ARRAY[:1], ARRAY[1:]]))
+    assert (tmp_path / name).read_bytes() == whole
+
+
+@pytest.mark.parametrize("pieces", [[], [ARRAY[:1]], [ARRAY, ARRAY], [ARRAY.astype(np.int16)]])
+def test_pieces_that_are_not_the_announced_array_leave_the_old_file(tmp_path, pieces):
+    write_idx(tmp_path / "images", ARRAY)
+    with pytest.raises(ValueError, match=r"0 items|12 items|48 items|int16"):
+        write_idx_pieces(tmp_path / "images", ARRAY.shape, pieces)
+    np.testing.assert_array_equal(read_idx(tmp_path / "images"), ARRAY)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+@both_ways
+def test_a_released_array_still_holds_what_it_held(tmp_path, mmap):
+    write_idx(tmp_path / "images", ARRAY)
+    read = read_idx(tmp_path / "images", mmap=mmap)
+    for view in (read, read[1:], read.swapaxes(1, 2)):
+        release(view)
+        np.testing.assert_array_equal(read, ARRAY)
+
+
 def test_the_content_hash_is_that_of_the_unpacked_file(tmp_path):
     write_idx(tmp_path / "images", ARRAY)
     file_sha256 = hashlib.sha256((tmp_path / "images").read_bytes()).hexdigest()
     assert content_sha256(ARRAY) == file_sha256
     assert content_sha256(ARRAY.reshape(4, 3, 2)) != file_sha256
+
+
+def test_hashing_a_mapped_array_does_not_fill_the_memory(tmp_path, monkeypatch):
+    array = np.ones((20_000, 28, 28), np.uint8)
+    write_idx(tmp_path / "images", array)
+    mapped = read_idx(tmp_path / "images", mmap=True)
+    monkeypatch.setattr(idx, "PIECE_ROWS", 1000)
+    before = mapped_bytes()
+    assert content_sha256(mapped) == content_sha256(array)
+    assert mapped_bytes() - before < array.nbytes / 4
 
 
 @both_ways

@@ -14,6 +14,7 @@ from mnist_core.loop import evaluator
 from mnist_core.loop.evaluator import Evaluator
 from mnist_core.loop.state import dtype_policy
 from tests.loop.small import Linear, Noisy
+from tests.memory import mapped_bytes
 
 SPLIT = Split(*draw(1003, seed=3))
 BATCH_SIZES = (1, 7, 128, 1000, 20000)
@@ -74,6 +75,20 @@ def test_a_mapped_split_larger_than_a_piece_is_scored_whole(
     pieces = Evaluator(model)(mapped)
     np.testing.assert_array_equal(pieces.confusion, whole.confusion)
     assert pieces.misclassified == whole.misclassified
+
+
+def test_scoring_a_mapped_split_does_not_fill_the_memory(
+    model: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.ones((20_000, 28, 28), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    mapped = Split(np.load(tmp_path / "images.npy", mmap_mode="r"), np.zeros(len(images), np.uint8))
+    score = Evaluator(model)
+    score(SPLIT)
+    monkeypatch.setattr(evaluator, "PIECE", 1000)
+    before = mapped_bytes()
+    assert score(mapped).count == len(images)
+    assert mapped_bytes() - before < images.nbytes / 4
 
 
 def test_scoring_leaves_the_moments_of_batch_normalisation_alone(model: keras.Model) -> None:
