@@ -1,4 +1,4 @@
-"""The order of the images, and its delivery to the device in blocks of steps."""
+"""Which images each step trains on, and their delivery to the device in blocks of steps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -138,7 +138,10 @@ class StreamingFeed:
                         reader.take(number, shuffle.buffer(number).order[places])
                         for number, places in shuffle.parts(*self._plan.places(first_step, num_steps))
                     ]
-                    images, labels = (np.concatenate(part) for part in zip(*parts, strict=True))
+                    # A block that lies in one buffer, as most do, isn't copied again.
+                    images, labels = (
+                        parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+                    )
                     yield images.reshape(num_steps, -1, *images.shape[1:]), labels.reshape(num_steps, -1)
 
         height, width = self._split.images.shape[1:]
