@@ -101,6 +101,17 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-dir", default="logs", help="folder of the runs (default: %(default)s)")
 
 
+def add_engine_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--engine``, which says what computes a predictor's answers."""
+    parser.add_argument(
+        "--engine",
+        choices=("tensorflow", "litert"),
+        default="tensorflow",
+        help="what computes; litert is quicker for single digits and needs the extra [litert] "
+        "(default: %(default)s)",
+    )
+
+
 def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up chatter, which would bury our own messages.
 
