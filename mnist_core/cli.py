@@ -18,7 +18,7 @@ from mnist_core.config import Config, flag, read_toml
 from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, warn
 from mnist_core.recipes import RECIPES, recipe
 
-COMMANDS = ("train", "evaluate", "predict", "plot", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "plot", "export", "doctor")
 
 
 @dataclasses.dataclass(frozen=True)

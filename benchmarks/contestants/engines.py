@@ -49,35 +49,12 @@ def saved_model(model: keras.Model) -> Engine:
 
 def litert(model: keras.Model, threads: int) -> Engine:
     """A bare LiteRT interpreter, which is resized when the number of images changes."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    content = export.to_litert(export.probabilities(model, float32=True))
-    interpreter = Interpreter(model_content=content, num_threads=threads)
-    (inputs,), (outputs,) = interpreter.get_input_details(), interpreter.get_output_details()
-    shape: tuple[int, ...] = ()
-
-    def run(images: np.ndarray) -> np.ndarray:
-        nonlocal shape
-        if images.shape != shape:
-            shape = images.shape
-            interpreter.resize_tensor_input(inputs["index"], shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(inputs["index"], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(outputs["index"])
-
-    return run
+    return export.open_litert(export.to_litert(export.probabilities(model, float32=True)), threads)
 
 
 def onnx(model: keras.Model, threads: int) -> Engine:
     """ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    content = export.to_onnx(export.probabilities(model, float32=True))
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda images: session.run(None, {"images": images})[0]
+    return export.open_onnx(export.to_onnx(export.probabilities(model, float32=True)), threads)
 
 
 def scaled(images: np.ndarray) -> np.ndarray:

@@ -59,25 +59,10 @@ class LiteRTEngine:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        runtime = export.need("ai_edge_litert.interpreter", "litert")
         content = export.to_litert(export.probabilities(model, float32=True))
-
-        def interpreter(batch: int, threads: int) -> Engine:
-            made = runtime.Interpreter(model_content=content, num_threads=threads)
-            (inputs,), (outputs,) = made.get_input_details(), made.get_output_details()
-            made.resize_tensor_input(inputs["index"], [batch, 28, 28])
-            made.allocate_tensors()
-
-            def run(images: np.ndarray) -> np.ndarray:
-                made.set_tensor(inputs["index"], images)
-                made.invoke()
-                return made.get_tensor(outputs["index"])
-
-            return run
-
         # One size each, because another size is allocated anew. Larger ones leave the caches.
-        self._one = interpreter(1, min(2, CORES))
-        self._few = interpreter(FEW, CORES)
+        self._one = export.open_litert(content, min(2, CORES))
+        self._few = export.open_litert(content, CORES)
         # An interpreter serves one thread at a time.
         self._lock = threading.Lock()
 
