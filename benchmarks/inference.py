@@ -1,61 +1,123 @@
-"""How fast is an answer? Latency of one image and throughput of many, for our predictor and Keras's ways.
+"""How fast is an answer? Latency of one image and throughput of many, for our predictor and other ways.
 
 Each way is a process of its own with the same weights; their probabilities must agree. They take turns.
-From uint8 pixels in memory to probabilities in memory, on a network with drawn weights.
+From uint8 pixels in memory to probabilities in memory, in float32, on a network with drawn weights.
 """
 
 import argparse
+import importlib.util
+import os
 from typing import Any
 
 import numpy as np
 
-from benchmarks.contestants.engines import ENGINES
+from benchmarks import plots
 from benchmarks.harness import add_turns, contest, main, parser, ratios, shown, summary, write
+from mnist_core.errors import UsageError, warn
 
+OURS, LITERT = "ours", "ours, LiteRT"
+# What else each way needs to be installed.
+NEEDS = {
+    LITERT: ("ai_edge_litert",),
+    "LiteRT, one thread": ("ai_edge_litert",),
+    "LiteRT, all cores": ("ai_edge_litert",),
+    "ONNX Runtime, one thread": ("tf2onnx", "onnxruntime"),
+    "ONNX Runtime, all cores": ("tf2onnx", "onnxruntime"),
+}
 TOLERANCE = 1e-4
+QUANTILES = ("p50", "p95", "p99")
+Times = dict[int, dict[str, list[list[float]]]]
 
 
-def measure(args: argparse.Namespace) -> None:
-    """Runs the benchmark, writes its JSON, prints a table."""
-    sizes = [1, 64] if args.quick else args.batch_size
-    rounds, seconds = (2, 0.1) if args.quick else (args.rounds, args.seconds)
-    entries = {
-        name: ("engines", {"engine": name, "model": args.model, "device": args.device}) for name in ENGINES
+def contestants(args: argparse.Namespace) -> list[str]:
+    """The ways to race: without those that aren't installed, or can't use the device."""
+    names = [OURS, "model(x)", "model.predict", "SavedModel", *NEEDS]
+    if args.only:
+        names = [name for name in names if name == OURS or any(part in name for part in args.only)]
+    if args.device == "gpu":
+        warn("LiteRT and ONNX Runtime compute on the CPU here and are left out")
+        names = [name for name in names if name not in NEEDS]
+    missing = {
+        package
+        for name in names
+        for package in NEEDS.get(name, ())
+        if importlib.util.find_spec(package) is None
     }
-    times: dict[int, dict[str, list[list[float]]]] = {size: {name: [] for name in ENGINES} for size in sizes}
+    for package in sorted(missing):
+        warn(f"{package} is not installed, what needs it is left out; pip install -e '.[litert,onnx]'")
+    return [name for name in names if missing.isdisjoint(NEEDS.get(name, ()))]
+
+
+def race(args: argparse.Namespace, names: list[str]) -> Times:
+    """Seconds of a call, their quantiles in each round, by batch size and way.
+
+    Raises:
+      RuntimeError: one gives other probabilities than ours.
+    """
+    entries = {
+        name: ("engines", {"engine": name, "model": args.model, "device": args.device}) for name in names
+    }
+    times: Times = {size: {name: [] for name in names} for size in args.batch_size}
     with contest(entries) as engines:
         answers = {name: np.array(one.ready["probabilities"]) for name, one in engines.items()}
         for name, answer in answers.items():
-            if np.abs(answer - answers["ours"]).max() > TOLERANCE:
+            if np.abs(answer - answers[OURS]).max() > TOLERANCE:
                 raise RuntimeError(f"{name} gives other probabilities than ours")
-        for size in sizes:
-            for _ in range(rounds):
-                for name, one in engines.items():
-                    times[size][name].append(one.ask(f"[{size}, {seconds}]")["seconds"])
-    results: dict[str, Any] = {}
-    for size, found in times.items():
-        p50 = {name: [quantiles[0] for quantiles in values] for name, values in found.items()}
-        results[str(size)] = {
-            name: {
-                **{
-                    f"latency_us_{label}": summary([quantiles[i] * 1e6 for quantiles in values])
-                    for i, label in enumerate(("p50", "p95", "p99"))
-                },
-                "images_per_second": summary([size / value for value in p50[name]]),
-                "ours_is_faster_by": ratios(p50[name], p50["ours"]),
-            }
-            for name, values in found.items()
+        for size in args.batch_size:
+            for number in range(args.rounds):
+                for name in names[:: -1 if number % 2 else 1]:
+                    times[size][name].append(engines[name].ask(f"[{size}, {args.seconds}]")["seconds"])
+    return times
+
+
+def table(size: int, found: dict[str, list[list[float]]]) -> dict[str, dict[str, Any]]:
+    """Latencies, throughput and ratios to ours, by way, at one batch size."""
+    p50 = {name: [quantiles[0] for quantiles in values] for name, values in found.items()}
+    return {
+        name: {
+            **{
+                f"latency_us_{label}": summary([quantiles[i] * 1e6 for quantiles in values])
+                for i, label in enumerate(QUANTILES)
+            },
+            "images_per_second": summary([size / value for value in p50[name]]),
+            "ours_is_faster_by": {
+                mine: ratios(p50[name], p50[mine]) for mine in p50 if mine.startswith(OURS)
+            },
         }
-    path = write("inference", args.json, {"model": args.model, "device": args.device, "batch_sizes": results})
-    for size, rows in results.items():
-        print(f"batch size {size}: latency p50, p95, p99 in us; images/s; how many times faster ours is")
-        for name, row in rows.items():
-            latency = " ".join(
-                f"{row[f'latency_us_{label}']['median']:9,.0f}" for label in ("p50", "p95", "p99")
-            )
-            speed = row["images_per_second"]["median"]
-            print(f"{name:16} {latency} {speed:10,.0f} {shown(row['ours_is_faster_by'])}")
+        for name, values in found.items()
+    }
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Runs the benchmark, writes its JSON and its plot, prints a table."""
+    if args.rounds < 1 or not all(1 <= size <= 4096 for size in args.batch_size):
+        raise UsageError("--rounds must be at least 1, and --batch-size from 1 to 4096")
+    if args.quick:
+        args.batch_size, args.rounds, args.seconds = [1, 64], 2, 0.1
+    times = race(args, contestants(args))
+    results = {str(size): table(size, found) for size, found in times.items()}
+    body = {
+        "model": args.model,
+        "device": args.device,
+        # The machine's own: above the number of cores, others computed as well.
+        "load_average": os.getloadavg(),
+        "batch_sizes": results,
+    }
+    path = write("inference", args.json, body)
+    plots.inference(results, path.with_suffix(".png"))
+    print_table(results)
     print(path)
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """One line a way: latencies, images a second, and how much faster ours are, with 95 % intervals."""
+    for size, rows in results.items():
+        mine = ", ".join(name for name in rows if name.startswith(OURS))
+        print(f"batch size {size}: latency p50, p95, p99 in us; images/s; how many times faster is {mine}")
+        for name, row in rows.items():
+            latency = " ".join(f"{row[f'latency_us_{label}']['median']:9,.0f}" for label in QUANTILES)
+            faster = "".join(f"   {shown(ratio)}" for ratio in row["ours_is_faster_by"].values())
+            print(f"{name:26} {latency} {row['images_per_second']['median']:10,.0f}{faster}")
 
 
 if __name__ == "__main__":
@@ -69,4 +131,5 @@ if __name__ == "__main__":
         help="default: 1 16 128 1024 4096",
     )
     add_turns(made, rounds=9, seconds=1.0)
+    made.add_argument("--only", nargs="+", metavar="PART", help="ways whose names hold one of these")
     main(made, measure)

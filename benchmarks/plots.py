@@ -63,3 +63,26 @@ def scaling(sweeps: dict[str, Any], path: Path) -> None:
             axes.set(title=f"exponent {found[fitted]['exponent']:.2f}", xlabel=varied, ylabel=label)
             axes.grid(which="both", alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def inference(results: dict[str, Any], path: Path) -> None:
+    """Latency at the smallest batch, p50 with marks up to p99, and images a second over the batch size."""
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    smallest, rows = next(iter(results.items()))
+    for place, (name, row) in enumerate(rows.items()):
+        p50, p95, p99 = (row[f"latency_us_{label}"]["median"] for label in ("p50", "p95", "p99"))
+        colour = "tab:orange" if name.startswith("ours") else "tab:blue"
+        left.barh(place, p50, color=colour)
+        left.plot([p50, p95, p99], [place] * 3, color="black", marker="|", linewidth=1)
+    left.set(xscale="log", xlabel=f"latency in us, p50, p95, p99 (batch size {smallest})")
+    left.set_yticks(range(len(rows)), rows)
+    left.invert_yaxis()
+    sizes = list(map(int, results))
+    for name in rows:
+        speeds = [results[size][name]["images_per_second"]["median"] for size in results]
+        width = 2.5 if name.startswith("ours") else 1
+        right.plot(sizes, speeds, label=name, marker="o", markersize=3, linewidth=width)
+    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images/s (inference)")
+    right.legend(fontsize="small")
+    figure.savefig(path, dpi=120)

@@ -18,7 +18,7 @@ from mnist_core.config import Config, flag, read_toml
 from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, warn
 from mnist_core.recipes import RECIPES, recipe
 
-COMMANDS = ("train", "evaluate", "predict", "plot", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "plot", "export", "doctor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +99,17 @@ def add_run_argument(parser: argparse.ArgumentParser) -> None:
     """Adds ``--run`` and ``--log-dir``, which say what trained network to use."""
     parser.add_argument("--run", metavar="RUN", help="run directory (default: the newest finished one)")
     parser.add_argument("--log-dir", default="logs", help="folder of the runs (default: %(default)s)")
+
+
+def add_engine_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--engine``, which says what computes a predictor's answers."""
+    parser.add_argument(
+        "--engine",
+        choices=("tensorflow", "litert"),
+        default="tensorflow",
+        help="what computes; litert is quicker for single digits and needs the extra [litert] "
+        "(default: %(default)s)",
+    )
 
 
 def import_tensorflow() -> None:

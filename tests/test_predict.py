@@ -67,6 +67,17 @@ def test_all_images_are_listed_in_order_also_when_some_fail(log_dir, tmp_path, c
     assert all(image["message"] for image in images if image["status"] != "ok")
 
 
+def test_both_engines_read_alike(log_dir, tmp_path, capsys):
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: -e '.[litert]'")
+    path = picture(tmp_path / "three.png", 3)
+    flags = ["--log-dir", log_dir, "--json", path]
+    found = [call(capsys, "predict", "--engine", name, *flags).json() for name in ("tensorflow", "litert")]
+    (one,), (other,) = (answer["images"][0]["digits"] for answer in found)
+    assert (one["digit"], one["box"]) == (other["digit"], other["box"])
+    # The run may have been trained in bfloat16, which LiteRT doesn't compute in.
+    assert one["probability"] == pytest.approx(other["probability"], abs=0.02)
+
+
 def test_a_blank_page_holds_no_digit(log_dir, tmp_path, capsys):
     path = picture(tmp_path / "blank.png", ink=230)
     done = call(capsys, "predict", "--log-dir", log_dir, path)

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_core import models
+from mnist_core import export, models
+from mnist_core.vision.engines import CORES, one_thread_per_operation
 from mnist_core.vision.predictor import Predictor
 
 Engine = Callable[[np.ndarray], np.ndarray]
@@ -19,6 +20,11 @@ Engine = Callable[[np.ndarray], np.ndarray]
 def ours(model: keras.Model) -> Engine:
     """The `Predictor` of this project."""
     return Predictor(model=model).probabilities
+
+
+def ours_litert(model: keras.Model) -> Engine:
+    """The `Predictor` of this project with LiteRT as its engine."""
+    return Predictor(model=model, engine="litert").probabilities
 
 
 def call(model: keras.Model) -> Engine:
@@ -41,7 +47,14 @@ def saved_model(model: keras.Model) -> Engine:
     return lambda images: tf.nn.softmax(loaded.serve(scaled(images))).numpy()
 
 
-ENGINES = {"ours": ours, "model(x)": call, "model.predict": predict, "SavedModel": saved_model}
+def litert(model: keras.Model, threads: int) -> Engine:
+    """A bare LiteRT interpreter, which is resized when the number of images changes."""
+    return export.open_litert(export.to_litert(export.probabilities(model, float32=True)), threads)
+
+
+def onnx(model: keras.Model, threads: int) -> Engine:
+    """ONNX Runtime on the CPU."""
+    return export.open_onnx(export.to_onnx(export.probabilities(model, float32=True)), threads)
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
@@ -49,22 +62,37 @@ def scaled(images: np.ndarray) -> np.ndarray:
     return images[..., np.newaxis].astype(np.float32) / np.float32(255)
 
 
+ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
+    "ours": ours,
+    "ours, LiteRT": ours_litert,
+    "model(x)": call,
+    "model.predict": predict,
+    "SavedModel": saved_model,
+    "LiteRT, one thread": lambda model: litert(model, 1),
+    "LiteRT, all cores": lambda model: litert(model, CORES),
+    "ONNX Runtime, one thread": lambda model: onnx(model, 1),
+    "ONNX Runtime, all cores": lambda model: onnx(model, CORES),
+}
+
+
 def main() -> None:
     """Answers until nobody asks for more."""
     settings = json.loads(sys.argv[1])
+    if settings["engine"].startswith("ours"):
+        one_thread_per_operation()
     keras.utils.set_random_seed(0)
     model = models.build(models.create(settings["model"]))
     engine = ENGINES[settings["engine"]](model)
     images = np.random.default_rng(0).integers(0, 256, (4096, 28, 28), np.uint8)
-    print(json.dumps({"probabilities": engine(images[:4]).tolist()}), flush=True)
+    print(json.dumps({"probabilities": engine(images[:64]).tolist()}), flush=True)
     for question in sys.stdin:
         size, seconds = json.loads(question)
         batch = images[:size]
-        for _ in range(5):
+        for _ in range(2):
             engine(batch)
         times = []
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end or len(times) < 5:
+        while time.perf_counter() < end or len(times) < 3:
             begin = time.perf_counter()
             engine(batch)
             times.append(time.perf_counter() - begin)

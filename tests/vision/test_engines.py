@@ -1,0 +1,148 @@
+"""Every engine computes what the network does, for images of any number, and is ready at once."""
+
+import importlib.util
+import sys
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mnist_core import models
+from mnist_core.cli import Parser
+from mnist_core.commands import predict
+from mnist_core.errors import UsageError
+from mnist_core.loop.state import dtype_policy
+from mnist_core.vision import engines
+
+NAMES = [
+    name
+    if name == "tensorflow" or importlib.util.find_spec("ai_edge_litert")
+    else pytest.param(name, marks=pytest.mark.skip(reason="LiteRT is not installed: -e '.[litert]'"))
+    for name in engines.ENGINES
+]
+# None, one, few, a full piece of LiteRT's, one more, pieces of different lengths, more than any piece.
+COUNTS = (0, 1, 2, 16, 17, 100, 1025)
+
+
+def random_images(count: int) -> np.ndarray:
+    return np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
+
+
+def digitnet(precision: str = "float32") -> keras.Model:
+    """Untrained, but its normalisation and its answers are no longer those of blank weights."""
+    keras.utils.set_random_seed(0)
+    with dtype_policy(precision):
+        model = models.build(models.create("digitnet"))
+    model(tf.constant(random_images(64)[..., None] / 255, tf.float32), training=True)
+    for variable in model.trainable_variables:
+        variable.assign(variable + tf.random.normal(variable.shape, stddev=0.05, seed=1))
+    return model
+
+
+@pytest.fixture(scope="module")
+def network() -> keras.Model:
+    return digitnet()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def engine(request: pytest.FixtureRequest, network: keras.Model) -> engines.Engine:
+    return engines.create(request.param, network)
+
+
+def expected(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    logits = model(tf.constant(images[..., None] / 255, tf.float32), training=False)
+    return tf.nn.softmax(tf.cast(logits, tf.float32)).numpy()
+
+
+def test_probabilities_are_the_networks_for_any_number_of_images(network, engine) -> None:
+    for count in COUNTS:
+        images = random_images(count)
+        found = engine(images)
+        assert (found.shape, found.dtype) == ((count, 10), np.float32)
+        if count:
+            np.testing.assert_allclose(found, expected(network, images), atol=2e-6)
+    # The answers differ from image to image, so that a mix-up would show.
+    assert np.ptp(found, axis=0).max() > 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_network_is_traced_when_the_engine_is_made_and_never_again(name: str) -> None:
+    traces = []
+
+    class Counted(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = keras.layers.Dense(10)
+
+        def call(self, images: tf.Tensor) -> tf.Tensor:
+            traces.append(images.shape)
+            return self.head(keras.ops.reshape(images, [-1, 784]))
+
+    model = models.build(Counted())
+    traces.clear()
+    engine = engines.create(name, model)
+    assert len(traces) == 1
+    for count in COUNTS:
+        engine(random_images(count))
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_engine_keeps_the_weights_it_was_made_with(name: str) -> None:
+    model = models.build(models.create("mlp"))
+    engine = engines.create(name, model)
+    images = random_images(3)
+    before = engine(images)
+    model.head.bias.assign(model.head.bias + np.arange(10, dtype=np.float32))
+    np.testing.assert_array_equal(engine(images), before)
+    assert np.abs(engines.create(name, model)(images) - before).max() > 0.1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_of_half_precision_is_served_and_stays_as_it_is(name: str, network) -> None:
+    half = digitnet("mixed_bfloat16")
+    half.set_weights(network.get_weights())
+    images = random_images(20)
+    before = expected(half, images)
+    found = engines.create(name, half)(images)
+    assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
+    # LiteRT computes in float32 whatever the network does; TensorFlow as the network does.
+    reference, near = (before, 3e-2) if name == "tensorflow" else (expected(network, images), 2e-6)
+    np.testing.assert_allclose(found, reference, atol=near)
+    np.testing.assert_array_equal(expected(half, images), before)
+
+
+def test_an_engine_answers_several_threads_at_once(engine) -> None:
+    batches = [random_images(count) for count in (1, 5, 40, 1)]
+    wanted = [engine(batch) for batch in batches]
+    wrong = []
+
+    def ask(number: int) -> None:
+        for _ in range(20):
+            if np.abs(engine(batches[number]) - wanted[number]).max() > 1e-6:
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=[number]) for number in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_an_engine_that_is_not_there_is_named(network, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="tensorflow, litert, not 'abacus'"):
+        engines.create("abacus", network)
+    # What an import finds where the package is missing.
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(UsageError, match=r"pip install .*\[litert\]"):
+        engines.create("litert", network)
+
+
+def test_the_flag_offers_every_engine() -> None:
+    parser = Parser()
+    predict.add_arguments(parser)
+    (flag,) = (action for action in parser._actions if "--engine" in action.option_strings)
+    assert tuple(flag.choices) == tuple(engines.ENGINES)
