@@ -106,7 +106,7 @@ def describe() -> dict[str, Any]:
         "cudnn_version": build.get("cudnn_version"),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": _cores(),
+        "cores": cores(),
         "cpu_features": _cpu_features(),
         "gpus": [_gpu_facts(tf.config, gpu) for gpu in tf.config.list_physical_devices("GPU")] if tf else [],
         "driver": driver_version(),
@@ -129,7 +129,7 @@ def git_commit(checkout: Path) -> str | None:
 
 def _use_cpu(config: Any, precision: str, parts: int | None, note: str) -> Device:
     native = not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_features())
-    cores = _cores()
+    cores = cores()
     description = f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
     parts = parts or min(cores, 2)
     _share_cores(config, cores, parts)
@@ -206,7 +206,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _cores() -> int:
+def cores() -> int:
     """Logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -4,7 +4,6 @@ An engine takes uint8 images ``[n, 28, 28]``, any n, and gives float32 probabili
 """
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable
 
@@ -13,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core import export
+from mnist_core.device import cores
 from mnist_core.errors import UsageError
 
 Engine = Callable[[np.ndarray], np.ndarray]
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CORES = cores()
 # What one image, or few, give an operation to do is less than handing it to several threads costs.
 FEW = 16
 
