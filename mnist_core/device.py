@@ -129,20 +129,20 @@ def git_commit(checkout: Path) -> str | None:
 
 def _use_cpu(config: Any, precision: str, parts: int | None, note: str) -> Device:
     native = not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_features())
-    cores = cores()
-    description = f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
-    parts = parts or min(cores, 2)
-    _share_cores(config, cores, parts)
+    count = cores()
+    description = f"{_cpu_name()}, {count} core{'s' if count > 1 else ''}"
+    parts = parts or min(count, 2)
+    _share_cores(config, count, parts)
     return _device("/CPU:0", description, precision, native, parts=parts, note=note)
 
 
-def _share_cores(config: Any, cores: int, parts: int) -> None:
+def _share_cores(config: Any, count: int, parts: int) -> None:
     """Gives each of the computations that run side by side its share of the threads."""
     if "TF_NUM_INTRAOP_THREADS" in os.environ:
         return
     # TensorFlow may have started, or have been set up by its user: all is computed then too, only slower.
     with contextlib.suppress(RuntimeError):
-        config.threading.set_intra_op_parallelism_threads(max(1, cores // parts))
+        config.threading.set_intra_op_parallelism_threads(max(1, count // parts))
 
 
 def _use_gpu(config: Any, number: int, precision: str, parts: int | None) -> Device:
