@@ -11,14 +11,17 @@ import sys
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mnist_core import __version__
 from mnist_core.config import Config, flag, read_toml
 from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, warn
 from mnist_core.recipes import RECIPES, recipe
 
-COMMANDS = ("train", "evaluate", "predict", "plot", "doctor")
+if TYPE_CHECKING:
+    from mnist_core.vision.predictor import Predictor
+
+COMMANDS = ("train", "evaluate", "predict", "live", "serve", "plot", "doctor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,23 @@ def import_tensorflow() -> None:
         _import_tensorflow_silently()
     if wrong := backend_problem():
         raise UsageError(f"{wrong.cause}; {wrong.remedy}")
+
+
+def import_predictor() -> type["Predictor"]:
+    """Imports what reads pictures: TensorFlow and OpenCV, of which the latter needs a library of the system.
+
+    Raises:
+      MnistCoreError: OpenCV can't be loaded. UsageError: as `import_tensorflow`.
+    """
+    import_tensorflow()
+    try:
+        from mnist_core.vision.predictor import Predictor
+    except ImportError as error:
+        raise MnistCoreError(
+            f"OpenCV can't be loaded ({error}); install the system's libGL (Debian: apt install libgl1), or "
+            "opencv-python-headless"
+        ) from error
+    return Predictor
 
 
 def _import_tensorflow_silently() -> None:
