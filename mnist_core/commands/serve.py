@@ -32,8 +32,8 @@ def main(args: argparse.Namespace) -> cli.Answer:
         predictor = SharedPredictor(args.run, args.log_dir)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        warn(f"{url} reads with {predictor.run}; Ctrl-C ends it")
-        pictures = serve(predictor, listener, Limits())
+        line = f"{url} reads with {predictor.run}; Ctrl-C ends it"
+        pictures = serve(predictor, listener, Limits(), lambda: warn(line))
     data = {"url": url, "run_dir": str(predictor.run), "pictures": pictures}
     return cli.Answer(data, f"{pictures:,} pictures were read")
 

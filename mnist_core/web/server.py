@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -26,8 +27,14 @@ LAST_SECONDS = 2
 MOST_CONNECTIONS = 1024
 
 
-def serve(predictor: SharedPredictor, listener: socket.socket, limits: Limits) -> int:
-    """Answers until Ctrl-C or SIGTERM; what is asked by then has LAST_SECONDS. Returns how many were read."""
+def serve(
+    predictor: SharedPredictor, listener: socket.socket, limits: Limits, ready: Callable[[], None]
+) -> int:
+    """Answers until Ctrl-C or SIGTERM; what is asked by then has LAST_SECONDS. Returns how many were read.
+
+    Args:
+      ready: called once it listens and a signal ends it cleanly.
+    """
     app = make_app(predictor, limits)
     config = uvicorn.Config(
         app,
@@ -40,12 +47,23 @@ def serve(predictor: SharedPredictor, listener: socket.socket, limits: Limits) -
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=LAST_SECONDS,
     )
-    asyncio.run(_Server(config).serve(sockets=[listener]))
+    # What is loaded by now stays. Else the collector goes through all of TensorFlow at the end, for seconds.
+    gc.collect()
+    gc.freeze()
+    asyncio.run(_Server(config, ready).serve(sockets=[listener]))
     return app.state.counts["pictures"]
 
 
 class _Server(uvicorn.Server):
     """Ends without passing the signal on, which would end the process before it has said what it did."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

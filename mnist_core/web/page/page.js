@@ -15,6 +15,7 @@ const bars = Array.from({ length: 10 }, (_, digit) => {
 });
 let asking = false;
 let next = null; // makes the picture to send once the answer to this one is there
+let sheet = 0; // counts the pictures begun: an answer about an earlier one comes too late
 
 function element(name, text = "") {
   const made = document.createElement(name);
@@ -30,16 +31,21 @@ async function ask(make) {
   if (asking) return;
   asking = true;
   while (next) {
-    const current = next;
+    const [current, asked] = [next, sheet];
     next = null;
     try {
       const answer = await read(await current());
-      if (!next) show(answer);
+      if (asked === sheet) show(answer);
     } catch (error) {
-      if (!next) fail(error.name === "TypeError" ? "The server can't be reached; is it still running?" : error.message);
+      if (asked === sheet) fail(explain(error));
     }
   }
   asking = false;
+}
+
+function explain({ name, message }) {
+  if (name === "TypeError") return "The server can't be reached; is it still running?";
+  return name === "TimeoutError" ? "The server doesn't answer; try again." : message;
 }
 
 async function read(picture) {
@@ -145,16 +151,17 @@ function drawn() {
   $("hint").hidden = !pad.empty;
   $("undo").disabled = pad.empty;
   if (pad.empty) {
-    next = nothingToRead;
-    if (!asking) nothing();
+    newSheet();
   } else {
     ask(() => pad.picture());
   }
 }
 
-/** Stands in the queue for an emptied pad, so that a late answer isn't shown on it. */
-async function nothingToRead() {
-  throw new Error("");
+/** Forgets what was read, and what is still being read. */
+function newSheet() {
+  sheet += 1;
+  next = null;
+  nothing();
 }
 
 function useTool(erasing) {
@@ -227,7 +234,6 @@ document.addEventListener("drop", (event) => {
   if (event.dataTransfer.files.length) loadPhoto(event.dataTransfer.files[0]);
 });
 
-nothing();
 drawn();
 fetch("healthz")
   .then((response) => response.json())
