@@ -120,20 +120,27 @@ def import_tensorflow() -> None:
         raise UsageError(f"{wrong.cause}; {wrong.remedy}")
 
 
-def import_predictor() -> type["Predictor"]:
-    """Imports what reads pictures: TensorFlow and OpenCV, of which the latter needs a library of the system.
+def import_opencv() -> None:
+    """Imports OpenCV, which needs a library of the system.
 
     Raises:
-      MnistCoreError: OpenCV can't be loaded. UsageError: as `import_tensorflow`.
+      MnistCoreError: it can't be loaded.
     """
-    import_tensorflow()
     try:
-        from mnist_core.vision.predictor import Predictor
+        importlib.import_module("mnist_core.vision.read")
     except ImportError as error:
         raise MnistCoreError(
             f"OpenCV can't be loaded ({error}); install the system's libGL (Debian: apt install libgl1), or "
             "opencv-python-headless"
         ) from error
+
+
+def import_predictor() -> type["Predictor"]:
+    """Imports what reads pictures. Raises as `import_tensorflow` and `import_opencv`."""
+    import_tensorflow()
+    import_opencv()
+    from mnist_core.vision.predictor import Predictor
+
     return Predictor
 
 

@@ -33,7 +33,9 @@ BODY = {
             "schema": {
                 "type": "object",
                 "required": ["image"],
-                "properties": {"image": {"type": "string", "description": "the file in base64, or a data URL"}},
+                "properties": {
+                    "image": {"type": "string", "description": "the file in base64, or a data URL"}
+                },
             }
         },
     },

@@ -55,7 +55,9 @@ async def receive(request: Request, limits: Limits) -> bytes:
     Raises:
       RefusedError: it is too long, too slow or empty.
     """
-    too_long = RefusedError(413, f"the body is longer than {limits.body_bytes:,} bytes; send a smaller picture")
+    too_long = RefusedError(
+        413, f"the body is longer than {limits.body_bytes:,} bytes; send a smaller picture"
+    )
     said = request.headers.get("content-length", "")
     if said.isdecimal() and int(said) > limits.body_bytes:
         raise too_long
@@ -67,7 +69,9 @@ async def receive(request: Request, limits: Limits) -> bytes:
                 if len(body) > limits.body_bytes:
                     raise too_long
     except TimeoutError:
-        raise RefusedError(408, f"the body took longer than {limits.receive_seconds:g} s; send it faster") from None
+        raise RefusedError(
+            408, f"the body took longer than {limits.receive_seconds:g} s; send it faster"
+        ) from None
     if not body:
         raise RefusedError(400, f"the body is empty; send {KINDS}")
     return bytes(body)
