@@ -1,4 +1,4 @@
-"""Reads digits as they come: drawn on a pad in a window, or seen by a camera, in a video, in a folder of pictures.
+"""Reads digits as they come: drawn on a pad in a window, or from a camera, a video or a folder of pictures.
 
 The pad: draw with the left button, rub out with the right one; c clears, u takes a stroke back, q leaves.
 """
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--source",
         default="pad",
         metavar="{pad,camera:N,FILE,FOLDER}",
-        help="what to read from: a pad to draw on, a camera (the first is camera:0), a video file, or a folder "
-        "of pictures (default: %(default)s)",
+        help="a pad to draw on, a camera (the first is camera:0), a video file, or a folder of "
+        "pictures (default: %(default)s)",
     )
     parser.add_argument("--headless", action="store_true", help="open no window")
     parser.add_argument(

@@ -60,5 +60,5 @@ def _check_extra() -> None:
             importlib.import_module(package)
     except ImportError as error:
         raise MnistCoreError(
-            f"{error.name} is not installed; pip install -c constraints.txt -e '.[web]' brings what the page needs"
+            f"{error.name} is not installed; install the extra: pip install -c constraints.txt -e '.[web]'"
         ) from error

@@ -72,14 +72,14 @@ def watch(
     for frame in source.frames:
         page = pace.read(predictor, frame)
         if window or recorder:
-            frame = annotate(frame, page, pace.recent, pace.milliseconds[-1])
+            seen = annotate(frame, page, pace.recent, pace.milliseconds[-1])
         if recorder:
-            recorder.write(frame)
+            recorder.write(seen)
         if window:
             # A video is shown at its own pace; a camera has one.
             due = max(due + 1 / source.frames_per_second, time.perf_counter())
             ahead = 0 if source.endless else due - time.perf_counter()
-            if window.show(frame, max(1, int(1000 * ahead))) in LEAVE or window.closed:
+            if window.show(seen, max(1, int(1000 * ahead))) in LEAVE or window.closed:
                 break
         if stopped():
             break

@@ -35,7 +35,7 @@ class Source:
 
 
 def open_source(name: str) -> Source:
-    """Opens ``camera:N``, a video file or a folder, of whose pictures each is a frame, in the order of their names.
+    """Opens ``camera:N``, a video file, or a folder whose pictures, in the order of their names, are frames.
 
     Raises:
       UsageError: N is no number. DeviceError: there is no such camera.
@@ -96,7 +96,7 @@ def _camera(number: int) -> Source:
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         raise DeviceError(
-            f"--source camera:{number}: no such camera, or another program has it; plug it in, or name another one"
+            f"--source camera:{number}: no such camera, or it is in use; plug it in, or name another one"
         )
     # Else an old frame would be waiting each time.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)

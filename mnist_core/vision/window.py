@@ -25,7 +25,7 @@ def check_display() -> None:
         screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         reason = f"the display {screen} can't be used" if screen else "there is no display"
         raise DeviceError(
-            f"{reason} to open a window on; run it on a desktop, or use --source FILE --headless --out FILE.mp4"
+            f"{reason} for a window; run it on a desktop, or use --source FILE --headless --out FILE.mp4"
         )
 
 
@@ -42,7 +42,7 @@ class Window:
         return cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1
 
     def show(self, picture: np.ndarray, milliseconds: int = 1) -> str:
-        """Shows uint8 [height, width, 3] BGR, attends to events for so long; the key that was pressed, or ''."""
+        """Shows uint8 [height, width, 3] BGR, and waits as `wait` does."""
         cv2.imshow(self.title, picture)
         return self.wait(milliseconds)
 

@@ -13,6 +13,7 @@ import numpy as np
 from fastapi import Request
 from PIL import Image
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from mnist_core.errors import InputError
 from mnist_core.vision.read import read_image
@@ -55,23 +56,27 @@ async def receive(request: Request, limits: Limits) -> bytes:
     Raises:
       RefusedError: it is too long, too slow or empty.
     """
-    too_long = RefusedError(
-        413, f"the body is longer than {limits.body_bytes:,} bytes; send a smaller picture"
-    )
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > limits.body_bytes:
-        raise too_long
-    body = bytearray()
+    body, length = bytearray(), 0
     try:
         async with asyncio.timeout(limits.receive_seconds):
             async for part in request.stream():
-                body += part
-                if len(body) > limits.body_bytes:
-                    raise too_long
+                length += len(part)
+                if length <= limits.body_bytes:
+                    body += part
+                else:
+                    # The rest is received for nothing: who is still sending would not listen to an answer.
+                    body.clear()
     except TimeoutError:
+        if length <= limits.body_bytes:
+            raise RefusedError(
+                408, f"the body took more than {limits.receive_seconds:g} s; send it faster"
+            ) from None
+    except ClientDisconnect:
+        raise RefusedError(400, "the body ended early") from None
+    if length > limits.body_bytes:
         raise RefusedError(
-            408, f"the body took longer than {limits.receive_seconds:g} s; send it faster"
-        ) from None
+            413, f"the body is longer than {limits.body_bytes:,} bytes; send a smaller picture"
+        )
     if not body:
         raise RefusedError(400, f"the body is empty; send {KINDS}")
     return bytes(body)
