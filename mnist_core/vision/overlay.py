@@ -18,7 +18,7 @@ PANEL = 240
 
 
 def annotate(frame: np.ndarray, page: Page, frames_per_second: float, milliseconds: float) -> np.ndarray:
-    """A copy of a frame, uint8 [height, width, 3] BGR, with the digits' boxes and probabilities and the pace."""
+    """A copy of uint8 [height, width, 3] BGR with the digits' boxes and probabilities and the pace."""
     frame = frame.copy()
     size = max(0.4, max(frame.shape[:2]) / 900)
     for one in page.digits:
