@@ -38,7 +38,7 @@ class Limits:
     pixels: int = 40_000_000
     pictures: int = 128
     receive_seconds: float = 10.0
-    answer_seconds: float = 20.0
+    answer_seconds: float = 25.0
     threads: int = 4
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ from PIL import Image
 
 from mnist_core.vision.predictor import Predictor
 from mnist_core.vision.read import read_image
-from tests.forks import Forks
+from mnist_core.web.together import SharedPredictor
+from tests.forks import Forks, wait_until
 from tests.invoke import call, spawn
 from tests.web.conftest import png, start
 
@@ -170,18 +170,18 @@ def test_who_sends_too_slowly_or_nothing_is_hung_up_on_while_others_are_served(s
 
 def test_more_than_it_takes_are_told_to_come_again_and_the_rest_is_answered(server):
     before = server.ask("GET", "/healthz")[1]
+    small = png([[15, 6], [15, 34]], size=(40, 30))
     held = [server.connect() for _ in range(128)]
     for connection in held:
         connection.putrequest("POST", "/api/predict")
         connection.putheader("Content-Type", "image/png")
-        connection.putheader("Content-Length", str(len(png())))
+        connection.putheader("Content-Length", str(len(small)))
         connection.endheaders()
-    while server.ask("GET", "/healthz")[1]["waiting"] < 128:
-        time.sleep(0.01)
+    wait_until(lambda: server.ask("GET", "/healthz")[1]["waiting"] == 128)
     status, answer = server.predict(png())
     assert (status, "come again" in answer["error"]) == (503, True)
     for connection in held:
-        connection.send(png())
+        connection.send(small)
     answers = [connection.getresponse() for connection in held]
     assert [answer.status for answer in answers] == [200] * 128
     assert len({json.loads(answer.read())["text"] for answer in answers}) == 1
@@ -192,27 +192,39 @@ def test_more_than_it_takes_are_told_to_come_again_and_the_rest_is_answered(serv
     assert after["network_calls"] - before["network_calls"] < 128
 
 
-def test_answers_that_were_made_together_go_to_who_asked(log_dir):
-    from mnist_core.web.together import SharedPredictor
-
-    shared, alone = SharedPredictor(None, log_dir), Predictor(None, log_dir)
+def test_answers_that_were_made_together_go_to_who_asked(log_dir, monkeypatch):
+    shared, network = SharedPredictor(None, log_dir), Predictor.probabilities
     asked = [np.random.default_rng(i).integers(0, 256, (i % 4, 28, 28), np.uint8) for i in range(60)]
-    # All are asked while the network is held up.
+    expected = [network(shared, images) for images in asked]
     gate, calls = threading.Event(), []
-    function = shared._concrete
-    shared._concrete = lambda images: (calls.append(len(images)), gate.wait(60), function(images))[-1]
+
+    def held_up(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        assert gate.wait(60)
+        return network(predictor, images)
+
+    monkeypatch.setattr(Predictor, "probabilities", held_up)
     with concurrent.futures.ThreadPoolExecutor(60) as threads:
-        answers = [threads.submit(shared.probabilities, images) for images in asked]
-        while shared._waiting.qsize() < 59:
-            time.sleep(0.001)
+        answers = [threads.submit(shared.probabilities, asked[0])]
+        wait_until(lambda: calls)
+        # While the first one is being answered, all others come.
+        answers += [threads.submit(shared.probabilities, images) for images in asked[1:]]
+        wait_until(lambda: shared._waiting.qsize() == 59)
         gate.set()
-        for images, answer in zip(asked, answers, strict=True):
-            np.testing.assert_allclose(answer.result(), alone.probabilities(images), atol=1e-5)
-    assert calls[1:] == [sum(map(len, asked)) - calls[0]]
+        for answer, probabilities in zip(answers, expected, strict=True):
+            np.testing.assert_allclose(answer.result(60), probabilities, atol=1e-5)
+    assert calls == [0, sum(map(len, asked))]
     assert shared.network_calls == 2
-    shared._concrete = None
-    with pytest.raises(TypeError):
-        shared.probabilities(asked[1])
+    shared.close()
+
+
+def test_a_network_that_fails_tells_who_asked_and_goes_on(log_dir, monkeypatch):
+    shared, image = SharedPredictor(None, log_dir), np.zeros((1, 28, 28), np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "probabilities", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            shared.probabilities(image)
+    assert shared.probabilities(image).shape == (1, 10)
     shared.close()
     assert not shared._thread.is_alive()
 

@@ -30,6 +30,7 @@ async function ask(make) {
   next = make;
   if (asking) return;
   asking = true;
+  $("text").setAttribute("aria-busy", true);
   while (next) {
     const [current, asked] = [next, sheet];
     next = null;
@@ -41,6 +42,7 @@ async function ask(make) {
     }
   }
   asking = false;
+  $("text").setAttribute("aria-busy", false);
 }
 
 function explain({ name, message }) {
