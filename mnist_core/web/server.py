@@ -65,6 +65,13 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            if connection.cycle and connection.cycle.more_body:
+                # Who is still sending would be waited for.
+                connection.transport.close()
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         previous = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
