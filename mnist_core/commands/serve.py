@@ -45,6 +45,9 @@ def listen(host: str, port: int) -> socket.socket:
       UsageError: the port is in use or not allowed, or there is no such host.
     """
     try:
+        if not 0 <= port < 2**16:
+            # The system would take what is left of it by division.
+            raise OverflowError("a port is 0 to 65535")
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, OverflowError) as error:

@@ -6,6 +6,7 @@ import binascii
 import dataclasses
 import io
 import json
+import logging
 import tempfile
 import warnings
 
@@ -17,6 +18,9 @@ from starlette.requests import ClientDisconnect
 
 from mnist_core.errors import InputError
 from mnist_core.vision.read import read_image
+
+# What is wrong with a form is for the client to hear.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 KINDS = "image/png and other images as they are, multipart/form-data with a file, or application/json"
 
