@@ -11,14 +11,17 @@ import sys
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mnist_core import __version__
 from mnist_core.config import Config, flag, read_toml
 from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, warn
 from mnist_core.recipes import RECIPES, recipe
 
-COMMANDS = ("train", "evaluate", "predict", "plot", "export", "doctor")
+if TYPE_CHECKING:
+    from mnist_core.vision.predictor import Predictor
+
+COMMANDS = ("train", "evaluate", "predict", "live", "serve", "plot", "export", "doctor")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +129,35 @@ def import_tensorflow() -> None:
         _import_tensorflow_silently()
     if wrong := backend_problem():
         raise UsageError(f"{wrong.cause}; {wrong.remedy}")
+
+
+def import_opencv() -> None:
+    """Imports OpenCV, which needs a library of the system.
+
+    Raises:
+      MnistCoreError: it can't be loaded.
+    """
+    try:
+        importlib.import_module("mnist_core.vision.read")
+    except ImportError as error:
+        raise MnistCoreError(
+            f"OpenCV can't be loaded ({error}); install the system's libGL (Debian: apt install libgl1), or "
+            "opencv-python-headless"
+        ) from error
+
+
+def import_predictor() -> type["Predictor"]:
+    """Imports what reads pictures, and sets TensorFlow up for few of them at a time.
+
+    Raises as `import_tensorflow` and `import_opencv`.
+    """
+    import_tensorflow()
+    import_opencv()
+    from mnist_core.vision.engines import one_thread_per_operation
+    from mnist_core.vision.predictor import Predictor
+
+    one_thread_per_operation()
+    return Predictor
 
 
 def _import_tensorflow_silently() -> None:

@@ -1,8 +1,8 @@
-"""`train` commands as processes to be killed, each a fork of one that has imported TensorFlow: no test.
+"""Commands as processes to be killed, each a fork of one that has imported TensorFlow: no test.
 
 A start then takes none of the seven seconds of that import. Run with `-m` this file is the process that
-forks. It is asked by lines: ``[argv, folder]`` in JSON starts a command whose output goes to files of
-``folder``, and is answered by its process id; that number is answered by the exit code, once it has ended.
+forks. It is asked by lines: ``[name, argv, folder]`` in JSON starts a command whose output goes to files
+of ``folder``, and is answered by its process id; that number is answered by the exit code, once it has ended.
 """
 
 import importlib
@@ -45,12 +45,12 @@ class Forks:
 
 
 class Training:
-    """A running or ended `train` command."""
+    """A running or ended command, `train` unless another one is named."""
 
-    def __init__(self, forks: Forks, argv: list[str], folder: Path) -> None:
+    def __init__(self, forks: Forks, argv: list[str], folder: Path, command: str = "train") -> None:
         folder.mkdir()
         self._folder, self._forks = folder, forks
-        self.pid = forks.ask([argv, str(folder)])
+        self.pid = forks.ask([command, argv, str(folder)])
 
     @property
     def stdout(self) -> str:
@@ -85,7 +85,7 @@ def wait_until(holds: Callable[[], Any], pause: float = 0.01) -> Any:
     return value
 
 
-def _start(argv: list[str], folder: str) -> int:
+def _start(name: str, argv: list[str], folder: str) -> int:
     with (Path(folder) / "stdout").open("wb") as stdout, (Path(folder) / "stderr").open("wb") as stderr:
         pid = os.fork()
         if not pid:
@@ -93,8 +93,8 @@ def _start(argv: list[str], folder: str) -> int:
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
     if not pid:
-        sys.argv = ["train", *argv]
-        cli.run("train", argv)
+        sys.argv = [name, *argv]
+        cli.run(name, argv)
     return pid
 
 

@@ -118,6 +118,12 @@ def test_opencv_is_for_vision_alone() -> None:
     assert not offenders(but("vision"), "cv2")
 
 
+def test_the_web_framework_is_for_the_web_alone() -> None:
+    assert not offenders(but("web"), "fastapi", "starlette", "uvicorn")
+    assert not offenders(but("web", "commands.serve"), "mnist_core.web")
+    assert not offenders(of("web"), "mnist_core.reporting", "mnist_core.commands", "mnist_core.cli")
+
+
 def test_matplotlib_is_for_the_figures_alone_and_has_no_global_state() -> None:
     assert not offenders(but("reporting.figures"), "matplotlib")
     assert not offenders(CODE, "matplotlib.pyplot", "pylab")

@@ -19,7 +19,7 @@ from tests.forks import wait_until
 from tests.invoke import ROOT, Done, call, leftovers, spawn
 
 RUNNERS = sorted(path.stem for path in (ROOT / "runners").glob("*.py"))
-HEAVY = {"tensorflow", "keras", "cv2", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "cv2", "matplotlib", "fastapi", "uvicorn"}
 SCRIPT = Path(sys.executable).with_name("mnist-core")
 TRAIN_KEYS = {
     "run_dir", "dataset", "recipe", "model", "parameters", "device", "precision", "epochs", "steps",

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mnist_core import cli
-from mnist_core.errors import InputError, MnistCoreError
+from mnist_core.errors import InputError
 
 if TYPE_CHECKING:
     from mnist_core.vision.predictor import Predictor
@@ -22,18 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> cli.Answer:
     """Reads every image, also when some fail."""
-    cli.import_tensorflow()
-    try:
-        from mnist_core.vision.engines import one_thread_per_operation
-        from mnist_core.vision.predictor import Predictor
-    except ImportError as error:
-        raise MnistCoreError(
-            f"OpenCV can't be loaded ({error}); install the system's libGL (Debian: apt install libgl1), or "
-            "opencv-python-headless"
-        ) from error
-
-    one_thread_per_operation()
-    predictor = Predictor(args.run, args.log_dir, engine=args.engine)
+    predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
     images = [_read(predictor, path, single=args.single) for path in args.images]
     failed = [image for image in images if image["status"] == "error"]
     error = None

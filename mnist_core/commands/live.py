@@ -1,0 +1,99 @@
+"""Reads digits as they come: drawn on a pad in a window, or from a camera, a video or a folder of pictures.
+
+The pad: draw with the left button, rub out with the right one; c clears, u takes a stroke back, q leaves.
+"""
+
+import argparse
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mnist_core import cli
+from mnist_core.errors import InterruptedRunError, UsageError
+from mnist_core.loop.interrupt import SIGNALS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the flags."""
+    cli.add_run_argument(parser)
+    parser.add_argument(
+        "--source",
+        default="pad",
+        metavar="{pad,camera:N,FILE,FOLDER}",
+        help="a pad to draw on, a camera (the first is camera:0), a video file, or a folder of "
+        "pictures (default: %(default)s)",
+    )
+    parser.add_argument("--headless", action="store_true", help="open no window")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="video of what was seen and read: .mp4, .avi or .mkv"
+    )
+
+
+def main(args: argparse.Namespace) -> cli.Answer:
+    """Reads until the source ends, the window is closed or Ctrl-C."""
+    if args.source == "pad" and (args.headless or args.out):
+        raise UsageError("--source pad needs a window and makes no video; leave --headless and --out away")
+    # Before TensorFlow, which takes its time: the source may not be there.
+    cli.import_opencv()
+    from mnist_core.vision.window import check_display
+
+    if not args.headless:
+        check_display()
+    return _draw(args) if args.source == "pad" else _watch(args)
+
+
+def _draw(args: argparse.Namespace) -> cli.Answer:
+    predictor = cli.import_predictor()(args.run, args.log_dir)
+    import numpy as np
+
+    from mnist_core.vision.live import draw
+
+    pace, strokes = draw(predictor, _Stop())
+    redraw = round(float(np.percentile(strokes, 95)), 2) if strokes else None
+    return _answer({**pace.to_json(), "redraw_ms_p95": redraw})
+
+
+def _watch(args: argparse.Namespace) -> cli.Answer:
+    from mnist_core.vision.sources import Recorder, open_source
+
+    source = open_source(args.source)
+    recorder = Recorder(args.out, source.frames_per_second) if args.out else None
+    whole = False
+    try:
+        predictor = cli.import_predictor()(args.run, args.log_dir)
+        from mnist_core.vision.live import TITLE, watch
+        from mnist_core.vision.window import Window
+
+        window, stop = None if args.headless else Window(TITLE), _Stop()
+        pace = watch(source, predictor, stop, window=window, recorder=recorder)
+        whole = pace.frames > 0
+    finally:
+        if recorder:
+            recorder.close(keep=whole)
+    error = None
+    if stop() and not source.endless:
+        error = InterruptedRunError(f"interrupted after {pace.frames} frames; run it again for the others")
+    return _answer(pace.to_json(), error)
+
+
+class _Stop:
+    """Whether Ctrl-C or SIGTERM has come; asked between two frames, so that the video is ended well."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
+
+    def __call__(self) -> bool:
+        return self._requested
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+
+
+def _answer(data: dict[str, Any], error: InterruptedRunError | None = None) -> cli.Answer:
+    text = f"{data['frames']} frames"
+    if data["frames"]:
+        text += f", {data['latency_ms_p50']:.1f} ms each (95 % within {data['latency_ms_p95']:.1f} ms)"
+    return cli.Answer(data, text, error)

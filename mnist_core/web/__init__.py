@@ -1,0 +1,1 @@
+"""The network behind a page in the browser, and behind an HTTP interface."""

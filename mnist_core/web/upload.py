@@ -1,0 +1,161 @@
+"""The picture in a request's body: raw, in a form or in JSON; and the limits that hold for it."""
+
+import asyncio
+import base64
+import binascii
+import dataclasses
+import io
+import json
+import logging
+import tempfile
+import warnings
+
+import numpy as np
+from fastapi import Request
+from PIL import Image
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from mnist_core.errors import InputError
+from mnist_core.vision.read import read_image
+
+# What is wrong with a form is for the client to hear.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+
+KINDS = "image/png and other images as they are, multipart/form-data with a file, or application/json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one client, or all of them, may ask for.
+
+    Attributes:
+      body_bytes: length of a request's body.
+      pixels: of a picture, before it is decoded.
+      pictures: that are received, wait or are read at a time; more are told to come again.
+      receive_seconds: for a request's head, and again for its body.
+      answer_seconds: from the body's end to the answer.
+      threads: that read pictures.
+    """
+
+    body_bytes: int = 16 * 2**20
+    pixels: int = 40_000_000
+    pictures: int = 128
+    receive_seconds: float = 10.0
+    answer_seconds: float = 25.0
+    threads: int = 4
+
+
+class RefusedError(Exception):
+    """A request that isn't answered with a picture's digits; ``status`` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def receive(request: Request, limits: Limits) -> bytes:
+    """Receives a request's body.
+
+    Raises:
+      RefusedError: it is too long, too slow or empty.
+    """
+    body, length = bytearray(), 0
+    try:
+        async with asyncio.timeout(limits.receive_seconds):
+            async for part in request.stream():
+                length += len(part)
+                if length <= limits.body_bytes:
+                    body += part
+                else:
+                    # The rest is received for nothing: who is still sending would not listen to an answer.
+                    body.clear()
+    except TimeoutError:
+        if length <= limits.body_bytes:
+            raise RefusedError(
+                408, f"the body took more than {limits.receive_seconds:g} s; send it faster"
+            ) from None
+    except ClientDisconnect:
+        raise RefusedError(400, "the body ended early") from None
+    if length > limits.body_bytes:
+        raise RefusedError(
+            413, f"the body is longer than {limits.body_bytes:,} bytes; send a smaller picture"
+        )
+    if not body:
+        raise RefusedError(400, f"the body is empty; send {KINDS}")
+    return bytes(body)
+
+
+async def extract(request: Request, body: bytes) -> bytes:
+    """The picture's file in a body of one of `KINDS`.
+
+    Raises:
+      RefusedError: there is none, or the body is not what its content type says.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return _from_json(body)
+    if kind == "multipart/form-data":
+        return await _from_form(request, body)
+    if kind.startswith("image/") or kind == "application/octet-stream":
+        return body
+    raise RefusedError(415, f"the content type is {kind or 'missing'}; send {KINDS}")
+
+
+def decode(data: bytes, limits: Limits) -> np.ndarray:
+    """The pixels of a picture's file; uint8 [height, width], upright.
+
+    Raises:
+      RefusedError: it has too many pixels. InputError: it is no picture, or is damaged.
+    """
+    _check_size(data, limits.pixels)
+    # The name is ours: nothing that a client says is ever opened.
+    with tempfile.NamedTemporaryFile(prefix="mnist-core-") as file:
+        file.write(data)
+        file.flush()
+        try:
+            return read_image(file.name)
+        except InputError as error:
+            raise InputError(str(error).replace(file.name, "this")) from None
+
+
+def _from_json(body: bytes) -> bytes:
+    wanted = 'send {"image": "..."}, the file in base64'
+    try:
+        text = json.loads(body)["image"]
+        # A data URL, as browsers make them, says its type before a comma.
+        return base64.b64decode(text[text.find(",") + 1 :], validate=True)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
+        raise RefusedError(400, f"the JSON holds no picture; {wanted}") from None
+
+
+async def _from_form(request: Request, body: bytes) -> bytes:
+    async def replay():
+        yield body
+
+    try:
+        form = await MultiPartParser(request.headers, replay(), max_files=1, max_fields=8).parse()
+    except (MultiPartException, KeyError) as error:
+        raise RefusedError(400, f"the form can't be read ({error}); send one file") from None
+    try:
+        for _, value in form.multi_items():
+            if not isinstance(value, str):
+                return await value.read()
+    finally:
+        await form.close()
+    raise RefusedError(400, "the form holds no file; send one")
+
+
+def _check_size(data: bytes, most: int) -> None:
+    """Refuses a picture of too many pixels, or of a kind whose head says nothing about them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                width, height = image.size
+    except Image.DecompressionBombError:
+        width = height = most
+    except (OSError, ValueError, SyntaxError):
+        raise InputError("this is no image that can be read, or is damaged; send a PNG or a JPEG") from None
+    if width * height > most:
+        raise RefusedError(413, f"the picture has more than {most:,} pixels; make it smaller")

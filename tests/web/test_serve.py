@@ -1,0 +1,282 @@
+"""The server reads what it is sent, refuses what it should, reads together what comes together, and ends."""
+
+import base64
+import concurrent.futures
+import io
+import json
+import os
+import signal
+import socket
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_core.vision.predictor import Predictor
+from mnist_core.vision.read import read_image
+from mnist_core.web.together import SharedPredictor
+from tests.forks import Forks, wait_until
+from tests.invoke import call, spawn
+from tests.web.conftest import png, start
+
+BOUNDARY = "-----boundary"
+
+
+def form(content: bytes, name: str = "a.png") -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def in_json(text: str) -> bytes:
+    return json.dumps({"image": text}).encode()
+
+
+def png_of(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, "png")
+    return file.getvalue()
+
+
+# Answers
+
+
+def test_every_way_to_send_a_picture_has_the_predictor_s_answer(server, log_dir, tmp_path):
+    path = tmp_path / "seven.png"
+    path.write_bytes(png())
+    expected = Predictor(None, log_dir).read(path)
+    encoded = base64.b64encode(png()).decode()
+    asked = [
+        (png(), "image/png"),
+        (png(), "application/octet-stream"),
+        (form(png()), FORM),
+        (in_json(encoded), "application/json"),
+        (in_json(f"data:image/png;base64,{encoded}"), "application/json; charset=utf-8"),
+    ]
+    for body, kind in asked:
+        status, answer = server.predict(body, kind)
+        assert (status, answer["status"], answer["text"]) == (200, "ok", expected.text)
+        assert (answer["width"], answer["height"]) == read_image(path).shape[::-1]
+        for found, digit in zip(answer["digits"], expected.digits, strict=True):
+            assert (found["digit"], tuple(found["box"])) == (digit.digit, digit.box)
+            np.testing.assert_allclose(found["probabilities"], digit.probabilities, atol=1e-5)
+            assert found["probability"] == max(found["probabilities"])
+            assert base64.b64decode(found["image"]) == digit.image.tobytes()
+
+
+def test_a_blank_sheet_holds_no_digit(server):
+    status, answer = server.predict(png([[-99, -99], [-98, -98]]))
+    assert (status, answer["status"], answer["text"], answer["digits"]) == (200, "no_digit", "", [])
+
+
+def test_the_interface_describes_itself_and_says_that_it_is_up(server):
+    status, description = server.ask("GET", "/openapi.json")
+    operation = description["paths"]["/api/predict"]["post"]
+    assert status == 200
+    assert set(operation["requestBody"]["content"]) == {"image/*", "multipart/form-data", "application/json"}
+    assert set(operation["responses"]) >= {"200", "400", "408", "413", "415", "422", "503"}
+    status, health = server.ask("GET", "/healthz")
+    assert (status, health["status"], health["waiting"]) == (200, "ok", 0)
+
+
+def test_the_page_needs_nothing_from_elsewhere(server):
+    for path in ("/", "/page.css", "/page.js", "/pad.js"):
+        status, content = server.ask("GET", path)
+        assert status == 200
+        text = content.decode().replace("http://www.w3.org/2000/svg", "")
+        assert "//" not in text.replace("// ", ""), path
+
+
+# Refusals
+
+REFUSED = {
+    "nothing": (b"", "image/png", 400),
+    "text": (b"a digit, honestly", "image/png", 422),
+    "noise": (os.urandom(5000), "image/jpeg", 422),
+    "a cut picture": (png()[:500], "image/png", 422),
+    "another kind": (b"<digit/>", "application/xml", 415),
+    "no kind": (png(), "", 415),
+    "broken JSON": (b'{"image": ', "application/json", 400),
+    "JSON of another shape": (b'["image"]', "application/json", 400),
+    "a number": (b'{"image": 7}', "application/json", 400),
+    "nested JSON": (b"[" * 200_000, "application/json", 400),
+    "no base64": (in_json("*** not base64 ***"), "application/json", 400),
+    "base64 of text": (in_json(base64.b64encode(b"a digit").decode()), "application/json", 422),
+    "a broken form": (b"--other\r\n", FORM, 400),
+    "a form without boundary": (form(png()), "multipart/form-data", 400),
+    "a form without file": (form(png()).replace(b'; filename="a.png"', b""), FORM, 400),
+    "too long": (bytes(16 * 2**20 + 1), "image/png", 413),
+    "too many pixels": (png_of(20_000, 2_001), "image/png", 413),
+    "a bomb": (png_of(20_000, 20_000), "image/png", 413),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_can_not_be_read_is_refused_in_one_line(server, name):
+    body, kind, expected = REFUSED[name]
+    status, answer = server.predict(body, kind)
+    assert status == expected
+    assert set(answer) == {"error"}
+    assert "\n" not in answer["error"]
+    for secret in ("Traceback", ".py", "/tmp", "mnist-core-", "object at"):
+        assert secret not in answer["error"]
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../../../etc/passwd", "file:///etc/passwd", "C:\\a.png"])
+def test_no_path_of_a_client_is_opened(server, name):
+    for body, kind in (
+        (in_json(name), "application/json"),
+        (form(b"rubbish", name), FORM),
+        (name.encode(), "image/png"),
+    ):
+        assert server.predict(body, kind)[0] in (400, 422)
+    assert server.predict(form(png(), name), FORM)[0] == 200
+    assert server.ask("GET", f"/{name.lstrip('/')}".replace("\\", "/"))[0] == 404
+
+
+def test_other_methods_and_pages_are_refused_in_json(server):
+    assert server.ask("GET", "/api/predict")[0] == 405
+    assert server.ask("DELETE", "/")[0] == 405
+    assert server.ask("GET", "/docs") == (404, {"error": "Not Found"})
+
+
+def test_a_body_of_unknown_length_is_cut_at_the_limit(server):
+    connection = server.connect()
+    connection.request("POST", "/api/predict", iter([bytes(2**20)] * 17), {"Content-Type": "image/png"})
+    answer = connection.getresponse()
+    assert answer.status == 413
+    connection.close()
+
+
+def test_who_sends_too_slowly_or_nothing_is_hung_up_on_while_others_are_served(server):
+    heads = [
+        b"",
+        b"GET /heal",
+        b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nContent-Type: image/png\r\n\r\nslow",
+    ]
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in heads]
+    for connection, head in zip(slow, heads, strict=True):
+        connection.sendall(head)
+    assert server.predict(png())[0] == 200
+    answers = [connection.makefile("rb").read() for connection in slow]
+    assert [answer[:12] for answer in answers] == [b"", b"", b"HTTP/1.1 408"]
+
+
+# Many at a time
+
+
+def test_more_than_it_takes_are_told_to_come_again_and_the_rest_is_answered(server):
+    before = server.ask("GET", "/healthz")[1]
+    small = png([[15, 6], [15, 34]], size=(40, 30))
+    held = [server.connect() for _ in range(128)]
+    for connection in held:
+        connection.putrequest("POST", "/api/predict")
+        connection.putheader("Content-Type", "image/png")
+        connection.putheader("Content-Length", str(len(small)))
+        connection.endheaders()
+    wait_until(lambda: server.ask("GET", "/healthz")[1]["waiting"] == 128)
+    status, answer = server.predict(png())
+    assert (status, "come again" in answer["error"]) == (503, True)
+    for connection in held:
+        connection.send(small)
+    answers = [connection.getresponse() for connection in held]
+    assert [answer.status for answer in answers] == [200] * 128
+    assert len({json.loads(answer.read())["text"] for answer in answers}) == 1
+    after = server.ask("GET", "/healthz")[1]
+    assert after["waiting"] == 0
+    assert after["pictures"] - before["pictures"] == 128
+    # Fewer calls than pictures: some were read together.
+    assert after["network_calls"] - before["network_calls"] < 128
+
+
+def test_answers_that_were_made_together_go_to_who_asked(log_dir, monkeypatch):
+    shared, network = SharedPredictor(None, log_dir), Predictor.probabilities
+    asked = [np.random.default_rng(i).integers(0, 256, (i % 4, 28, 28), np.uint8) for i in range(60)]
+    expected = [network(shared, images) for images in asked]
+    gate, calls = threading.Event(), []
+
+    def held_up(predictor: Predictor, images: np.ndarray) -> np.ndarray:
+        calls.append(len(images))
+        assert gate.wait(60)
+        return network(predictor, images)
+
+    monkeypatch.setattr(Predictor, "probabilities", held_up)
+    with concurrent.futures.ThreadPoolExecutor(60) as threads:
+        answers = [threads.submit(shared.probabilities, asked[0])]
+        wait_until(lambda: calls)
+        # While the first one is being answered, all others come.
+        answers += [threads.submit(shared.probabilities, images) for images in asked[1:]]
+        wait_until(lambda: shared._waiting.qsize() == 59)
+        gate.set()
+        for answer, probabilities in zip(answers, expected, strict=True):
+            np.testing.assert_allclose(answer.result(60), probabilities, atol=1e-5)
+    assert calls == [0, sum(map(len, asked))]
+    assert shared.network_calls == 2
+    shared.close()
+
+
+def test_a_network_that_fails_tells_who_asked_and_goes_on(log_dir, monkeypatch):
+    shared, image = SharedPredictor(None, log_dir), np.zeros((1, 28, 28), np.uint8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "probabilities", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            shared.probabilities(image)
+    assert shared.probabilities(image).shape == (1, 10)
+    shared.close()
+    assert not shared._thread.is_alive()
+
+
+# Beginning and end
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_ends_it_with_its_result_also_while_somebody_holds_on(
+    forks: Forks, log_dir, tmp_path, number
+):
+    server = start(forks, log_dir, tmp_path / "output")
+    idle, sending = server.connect(), server.connect()
+    idle.request("GET", "/healthz")
+    assert idle.getresponse().status == 200
+    sending.putrequest("POST", "/api/predict")
+    sending.putheader("Content-Length", "9")
+    sending.endheaders()
+    assert server.predict(png())[0] == 200
+    server.process.signal(number)
+    assert server.process.wait() == 0
+    result = json.loads(server.process.stdout)
+    assert (result["url"], result["pictures"]) == (server.url, 1)
+    assert len(server.process.stderr) == 1
+    with pytest.raises(ConnectionRefusedError):
+        server.ask("GET", "/healthz")
+
+
+def test_a_port_that_is_in_use_is_one_line(server, capsys):
+    done = call(capsys, "serve", "--port", server.port)
+    message = done.failure(2)
+    assert f"--port {server.port}" in message
+    assert "in use" in message
+    assert len(done.stderr) == 1
+
+
+@pytest.mark.parametrize("flags", [["--port", "99999"], ["--host", "no.such.host.invalid"], ["--port", "-1"]])
+def test_an_address_that_can_not_be_is_one_line(capsys, flags):
+    assert flags[1] in call(capsys, "serve", *flags).failure(2)
+
+
+def test_without_a_run_one_line_says_what_to_do(tmp_path, capsys):
+    done = call(capsys, "serve", "--port", 0, "--log-dir", tmp_path / "none")
+    assert "train one" in done.failure(3)
+
+
+def test_without_the_extra_one_line_says_which_to_install(tmp_path):
+    # A package that can't be imported is found first.
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('no', name='fastapi')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mnist_core import cli; cli.run('serve', [])"
+    )
+    message = spawn("-c", code).failure(1)
+    assert "fastapi is not installed" in message
+    assert ".[web]" in message
