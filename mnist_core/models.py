@@ -165,6 +165,16 @@ class DigitNet(keras.Model):
 
 
 @register
+class DigitNetWide(DigitNet):
+    """Twice as wide, for the many ways in which strangers write."""
+
+    def __init__(
+        self, widths: tuple[int, ...] = (32, 64, 64), dropout: float = 0.4, **kwargs: Any
+    ) -> None:
+        super().__init__(widths, dropout, **kwargs)
+
+
+@register
 class KerasConvNet(keras.Model):
     """The 34,826 parameters of Keras's own MNIST example, the common yardstick of the benchmarks."""
 
@@ -230,6 +240,7 @@ class MLP(keras.Model):
 
 MODELS: dict[str, type[keras.Model]] = {
     "digitnet": DigitNet,
+    "digitnet_wide": DigitNetWide,
     "lenet5": LeNet5,
     "mlp": MLP,
     "keras_convnet": KerasConvNet,

@@ -6,6 +6,19 @@ from mnist_core.errors import UsageError
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    # For digits as people write them anywhere: the shipped weights.
+    "robust": {
+        "model": "digitnet_wide",
+        "epochs": 24,
+        "rotation": 15.0,
+        "scale": 0.2,
+        "shear": 0.3,
+        "thickness": 0.8,
+        "elastic": 2.0,
+        "blur": 0.6,
+        "scribbles": 0.1,
+        "ema": 0.999,
+    },
     "quick": {"epochs": 2, "shift": 1.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0},
 }
 

@@ -34,19 +34,20 @@ class Levels(NamedTuple):
     goodness: float
 
 
-def ink_strength(gray: np.ndarray) -> tuple[np.ndarray, float] | None:
+def ink_strength(gray: np.ndarray, working_side: int = WORKING_SIDE) -> tuple[np.ndarray, float] | None:
     """Tells ink from paper.
 
     Args:
       gray: uint8 [height, width].
+      working_side: longer side, in pixels, of the copy that is worked on.
 
     Returns:
       float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
       paper and ink; None where the two can't be told apart.
     """
     dark = _is_ink_dark(gray)
-    side = WORKING_SIDE
-    while side >= SMALLEST_SIDE or side == WORKING_SIDE:
+    side = working_side
+    while side >= SMALLEST_SIDE or side == working_side:
         small = shrink(gray, side)
         if not dark:
             small = 255 - small
