@@ -43,6 +43,11 @@ class Augmentation:
 
     def __call__(self, images: tf.Tensor, random: StepRandom) -> tf.Tensor:
         """Changes ``images``, float32 ``[n, h, w, 1]`` in [0, 1], by draws from ``random``."""
+        if self.scribbles:
+            # The label stays; as it tells nothing about the strokes, what is learned is to be unsure. They come
+            # first, because what is done to digits alone would tell the two apart.
+            chosen = random.uniform([1, 1, 1]) < self.scribbles
+            images = tf.where(chosen, _scribbles(images.shape[1:3], random), images)
         if self.shift or self.rotation or self.scale or self.shear:
             warp = _warp_xla if self.jit else _warp
             images = warp(images, self._transforms(images.shape[1:3], random))
@@ -50,12 +55,10 @@ class Augmentation:
             images = _bend(images, random.uniform([2, KNOTS, KNOTS], -self.elastic, self.elastic))
         if self.thickness:
             images = _thicken(images, random.uniform([1, 1, 1], -self.thickness, self.thickness))
-        if self.scribbles:
-            # The label stays; as it tells nothing about the strokes, what is learned is to be unsure.
-            chosen = random.uniform([1, 1, 1]) < self.scribbles
-            images = tf.where(chosen, _scribbles(images.shape[1:3], random), images)
         if self.blur:
             images += random.uniform([1, 1, 1], 0.0, self.blur) * (_mean_of_neighbours(images) - images)
+            # Full ink stays white, as in a picture that is read.
+            images /= tf.maximum(tf.reduce_max(images, [1, 2, 3], keepdims=True), 0.3)
         return images
 
     def _transforms(self, size: tuple[int, int], random: StepRandom) -> tf.Tensor:
