@@ -44,6 +44,13 @@ class Style:
         )
 
 
+def legible(digit: np.ndarray, label: str) -> bool:
+    """Whether thinning keeps what makes the digit one: its holes must not be filled with ink."""
+    outlines, _ = cv2.findContours(cv2.inRange(digit, 101, 255), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    holes = {"0": (2,), "6": (2,), "8": (3,), "9": (2,), "4": (1, 2), "2": (1, 2)}.get(label, (1,))
+    return len(outlines) in holes
+
+
 def stroke(digit: np.ndarray, height: int, pen: float | None = None) -> np.ndarray:
     """A digit as ink of a smooth outline.
 

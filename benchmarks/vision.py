@@ -94,8 +94,11 @@ def pictures(kind: str, count: int, split: Split, seed: int = 0) -> Iterator[tup
         rng = np.random.default_rng([seed, i, sum(map(ord, kind))])
 
         def draw(rng: Generator = rng) -> tuple[np.ndarray, str]:
-            at = int(rng.integers(len(split.labels)))
-            return split.images[at], str(split.labels[at])
+            while True:
+                at = int(rng.integers(len(split.labels)))
+                image, label = split.images[at], str(split.labels[at])
+                if paper.legible(image, label):
+                    return image, label
 
         yield KINDS[kind](rng, draw, kind.split()[-1])
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mnist_core.vision.ink import WORKING_SIDE, ink_strength
 from mnist_core.vision.normalise import Ink, cut_out, moved, to_picture, without_edge, without_frame
-from mnist_core.vision.parts import is_sheet
+from mnist_core.vision.parts import THUMBNAIL, is_sheet
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.touching import resolved
 
@@ -15,9 +15,13 @@ from mnist_core.vision.touching import resolved
 PAGE_SIDE = 1152
 # ... in the small copy they are lower than this.
 CLEAR_HEIGHT = 56
-# What is less likely to be any digit is none; of a page, at least this share must be digits.
+# What is less likely to be any digit, or so much wider than high, is none. Of what is written on a page, and
+# of its pieces, at least this share must be digits: noise, texture and text are many parts, few like digits.
 LEAST_PROBABILITY = 0.5
+WIDEST = 1.7
 LEAST_SHARE = 0.5
+# As a share of a page's longer side.
+LOWEST_DIGIT = 0.012
 
 Confidence = Callable[[list[Ink]], np.ndarray]
 
@@ -31,6 +35,8 @@ def find_rows(gray: np.ndarray, confidence: Confidence, inside_sheet: bool = Fal
       inside_sheet: the picture is the inside of a sheet that was found in a larger one.
     """
     left, top, gray = without_frame(gray)
+    if max(gray.shape) < THUMBNAIL:
+        return []
     for side in (WORKING_SIDE, PAGE_SIDE):
         found = ink_strength(gray, side)
         if found is None:
@@ -42,7 +48,7 @@ def find_rows(gray: np.ndarray, confidence: Confidence, inside_sheet: bool = Fal
             x, y, width, height = to_picture(without_edge(sheet), scale, gray.shape)
             rows = find_rows(gray[y : y + height, x : x + width], confidence, inside_sheet=True)
             return [[moved(ink, left + x, top + y) for ink in row] for row in rows]
-        pieces, height = pieces_of(mask)
+        pieces, height, written = pieces_of(mask)
         if height >= CLEAR_HEIGHT or max(gray.shape) <= side:
             break
 
@@ -53,10 +59,19 @@ def find_rows(gray: np.ndarray, confidence: Confidence, inside_sheet: bool = Fal
     def sure(pieces: list[Piece]) -> np.ndarray:
         return confidence([cut(piece) for piece in pieces])
 
+    if height < LOWEST_DIGIT * max(mask.shape):
+        return []
+    ink = sum(int(piece.mask.sum()) for piece in pieces)
+    if ink < LEAST_SHARE * written:
+        return []
     pieces = resolved(pieces, height, sure)
     if len(pieces) < 2:
         return []
-    digits = [piece for piece, p in zip(pieces, sure(pieces), strict=True) if p >= LEAST_PROBABILITY]
+    digits = [
+        piece
+        for piece, p in zip(pieces, sure(pieces), strict=True)
+        if p >= LEAST_PROBABILITY and piece.width < WIDEST * piece.height
+    ]
     if len(digits) < max(2, LEAST_SHARE * len(pieces)):
         return []
     return [[cut(piece) for piece in row] for row in rows_of(digits, height)]

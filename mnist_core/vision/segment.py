@@ -16,7 +16,7 @@ SPECK = 0.25
 SMALL = 0.55
 GAP_IN_STROKE = 0.03
 REACH = 0.25
-HIGHEST = 1.5
+HIGHEST = 1.8
 # What is so many times as wide as high is a dash or a ruled line.
 FLAT = 4.0
 # Beyond these many parts a picture is a texture, and no page.
@@ -61,17 +61,18 @@ class Piece:
         return max(self.mask.shape)
 
 
-def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float]:
-    """The parts of a page that may be digits, and the height of its digits in pixels; no order.
+def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
+    """The parts of a page that may be digits, in no order, the height of digits, and all that may be ink.
 
     Args:
       mask: uint8 [height, width], 1 where there is ink.
     """
     mask = without_ruling(mask)
     labels, stats = _labelled(mask, 0)
-    keep = _may_be_written(labels, stats, mask)
+    keep, specks = _may_be_written(labels, stats, mask)
     if not keep.any() or keep.sum() > MOST_PARTS:
-        return [], 0.0
+        return [], 0.0, 0
+    written = int(stats[keep | specks, 4].sum())
     height = _usual_height(stats[keep])
     mask = mask * np.concatenate([[False], keep])[labels].astype(np.uint8)
     labels, stats = _labelled(mask, round(GAP_IN_STROKE * height))
@@ -80,7 +81,7 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float]:
         for i, (x, y, w, h, _) in enumerate(stats.tolist(), 1)
     ]
     pieces = _with_small_parts([piece for piece in pieces if piece.longest < 4 * height], height)
-    return [piece for piece in pieces if piece.longest >= SMALL * height], height
+    return [piece for piece in pieces if piece.longest >= SMALL * height], height, written
 
 
 def joined(a: Piece, b: Piece) -> Piece:
@@ -152,16 +153,17 @@ def _labelled(mask: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray]:
     return labels * mask, stats[1:]
 
 
-def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Which parts are neither grains nor rules nor the dark border of a page."""
+def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which parts are neither grains nor rules nor the dark border of a page; and which are grains."""
     width, height, area = stats[:, 2], stats[:, 3], stats[:, 4]
     side = max(mask.shape)
     longest = np.maximum(width, height)
-    keep = (longest >= max(3, 0.008 * side)) & (area >= 4)
+    grains = (longest < max(3, 0.008 * side)) | (area < 4)
+    keep = ~grains
     keep &= ~((width > FLAT * height) & (width > 0.25 * side)) & ~((height > 12 * width) & (height > 0.5 * side))
     if not fills(mask):
         keep &= ~along_border(labels, stats)
-    return keep
+    return keep, grains
 
 
 def _usual_height(stats: np.ndarray) -> float:
