@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mnist_core.runs import load_model
 from mnist_core.vision.normalise import Box, Ink, find_ink, to_mnist
-from mnist_core.vision.page import find_rows
+from mnist_core.vision.page import SURE, find_rows
 from mnist_core.vision.read import read_image, to_gray
 
 
@@ -73,7 +73,10 @@ class Predictor:
         """Reads a picture: a file, or an array as `to_gray` takes it.
 
         Args:
-          single: take it as one digit.
+          single: take it as one digit, also where the network is not sure of it.
+
+        Returns:
+          The digits; none where nothing is written, or what is written is none.
 
         Raises:
           InputError: the file can't be read.
@@ -84,6 +87,8 @@ class Predictor:
             ink = find_ink(gray)
             rows = [] if ink is None else [[ink]]
         read = [self._recognised(row) for row in rows]
+        if not single and len(read) == 1 and len(read[0]) == 1 and read[0][0].probability < SURE:
+            read = []
         text = "\n".join("".join(str(one.digit) for one in row) for row in read)
         return Page(tuple(itertools.chain(*read)), text)
 

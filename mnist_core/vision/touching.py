@@ -13,13 +13,15 @@ import numpy as np
 
 from mnist_core.vision.segment import Piece, distance, joined, overlap
 
-# Of a piece: width over height, above which it is looked at, and above which no digit is believed to be.
-WIDE = 1.1
-TOO_WIDE = 1.45
-UNSURE = 0.9
-# What a cut costs, in nats, and what a stroke that it crosses costs.
-CUT = 0.6
-CROSSING = 0.5
+# A piece is looked at when it is so wide, as a share of its height, or when the network is less sure of it.
+WIDE = 1.05
+NARROW = 0.6
+SURE = 0.95
+# Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
+# stroke that it crosses. Chosen on pages of training digits.
+DOUBT = 3.0
+CUT = 0.3
+CROSSING = 0.3
 MOST_SEAMS = 14
 
 Confidence = Callable[[list[Piece]], np.ndarray]
@@ -39,7 +41,7 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
     result = []
     for piece, sure in zip(pieces, found, strict=True):
         aspect = piece.width / piece.height
-        if aspect > TOO_WIDE or (sure < UNSURE and aspect > 0.65) or (aspect > WIDE and sure < 0.98):
+        if aspect > WIDE or (sure < SURE and aspect > NARROW):
             result += _parted(piece, confidence)
         else:
             result.append(piece)
@@ -85,7 +87,7 @@ def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
             if part is not None and (part.width < 1.6 * part.height or (i, j) == (0, len(edges) - 1)):
                 spans.append((i, j))
                 slices.append(part)
-    scores = np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]
+    scores = DOUBT * np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]
     # best[j]: the score of the likeliest way to cover everything left of edge j, and its last slice.
     best: dict[int, tuple[float, int]] = {0: (0.0, -1)}
     for at in sorted(range(len(spans)), key=lambda at: spans[at][1]):
@@ -107,7 +109,7 @@ def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
 def _strangeness(part: Piece, whole: Piece) -> float:
     """Nats for a shape that digits seldom have: too wide, or lower than what it was cut from."""
     aspect = part.width / part.height
-    return 6 * max(0.0, aspect - 1.15) + 4 * max(0.0, 0.6 - part.height / whole.height)
+    return 4 * max(0.0, aspect - 0.95) + 4 * max(0.0, 0.6 - part.height / whole.height)
 
 
 def _slice(piece: Piece, left: np.ndarray, right: np.ndarray) -> Piece | None:
