@@ -62,13 +62,20 @@ def stroke(digit: np.ndarray, height: int, pen: float | None = None) -> np.ndarr
     Returns:
       float32 [height, width], 0 to 1, with a margin for the pen.
     """
-    mask = cv2.GaussianBlur(cv2.resize(digit, (DETAIL, DETAIL), interpolation=cv2.INTER_CUBIC), (0, 0), 1.5) > 100
+    mask = (
+        cv2.GaussianBlur(cv2.resize(digit, (DETAIL, DETAIL), interpolation=cv2.INTER_CUBIC), (0, 0), 1.5)
+        > 100
+    )
     x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
     mask = np.pad(mask[y : y + h, x : x + w].astype(np.uint8), 2)
     scale = height / max(h, w)
     size = max(2, round(mask.shape[1] * scale)), max(2, round(mask.shape[0] * scale))
     if pen is None:
-        smooth = cv2.resize(cv2.GaussianBlur(mask * 255.0, (0, 0), 1.2), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        smooth = cv2.resize(
+            cv2.GaussianBlur(mask * 255.0, (0, 0), 1.2),
+            size,
+            interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
+        )
         return np.clip((smooth / 255 - 0.5) * max(1.0, 2 * scale) + 0.5, 0, 1).astype(np.float32)
     margin = int(pen) + 1
     line = np.zeros((size[1] + 2 * margin, size[0] + 2 * margin), np.float32)
@@ -97,7 +104,9 @@ def photo(ink: np.ndarray, style: Style, rng: Generator) -> np.ndarray:
     # Sensor noise comes in grains of a few pixels.
     grain = rng.normal(0, style.noise, (height // 2 + 1, width // 2 + 1, 1)).astype(np.float32)
     picture += cv2.resize(grain, (width, height))[..., np.newaxis]
-    encoded = cv2.imencode(".jpg", np.clip(picture, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, style.quality])[1]
+    encoded = cv2.imencode(
+        ".jpg", np.clip(picture, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, style.quality]
+    )[1]
     return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
 
@@ -109,7 +118,14 @@ def place(ink: np.ndarray, strokes: np.ndarray, x: int, y: int) -> None:
 
 
 def rows_of(
-    digits: list[list[np.ndarray]], rng: Generator, *, height: int = 60, gap: tuple[float, float] = (0.15, 0.7), pen: float | None = 4, slant: float = 0.0, uneven: float = 0.15
+    digits: list[list[np.ndarray]],
+    rng: Generator,
+    *,
+    height: int = 60,
+    gap: tuple[float, float] = (0.15, 0.7),
+    pen: float | None = 4,
+    slant: float = 0.0,
+    uneven: float = 0.15,
 ) -> np.ndarray:
     """Rows of digits as ink; float32 [height, width].
 
@@ -121,7 +137,9 @@ def rows_of(
     lines = []
     for row in digits:
         inks = [_trimmed(stroke(one, round(height * (1 + rng.uniform(-uneven, uneven))), pen)) for one in row]
-        line = np.zeros((2 * height, sum(one.shape[1] for one in inks) + (len(inks) + 2) * height), np.float32)
+        line = np.zeros(
+            (2 * height, sum(one.shape[1] for one in inks) + (len(inks) + 2) * height), np.float32
+        )
         x = height // 2
         for one in inks:
             place(line, one, x, (len(line) - one.shape[0]) // 2 + round(height * rng.uniform(-0.12, 0.12)))
@@ -141,7 +159,17 @@ def rows_of(
 
 def letters(text: str, height: int, rng: Generator) -> np.ndarray:
     """Text in one of OpenCV's plotter fonts as ink; float32 [height, width]."""
-    font = int(rng.choice([cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX, cv2.FONT_HERSHEY_TRIPLEX]))
+    font = int(
+        rng.choice(
+            [
+                cv2.FONT_HERSHEY_SIMPLEX,
+                cv2.FONT_HERSHEY_COMPLEX,
+                cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
+                cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+                cv2.FONT_HERSHEY_TRIPLEX,
+            ]
+        )
+    )
     pen = int(rng.integers(1, 2 + height // 12))
     (width, rise), drop = cv2.getTextSize(text, font, height / 22, pen)
     ink = np.zeros((rise + drop + 2 * height, width + 2 * height), np.uint8)
@@ -155,7 +183,9 @@ def scribble(height: int, rng: Generator) -> np.ndarray:
     turns = np.cumsum(rng.normal(0, 0.16, (int(rng.integers(14, 60)), 2)), axis=0)
     points = (turns - turns.min(0)) / np.ptp(turns, axis=0).max() * height + height / 2
     smooth = np.stack([np.convolve(np.repeat(axis, 6), np.ones(9) / 9, "valid") for axis in points.T], 1)
-    cv2.polylines(ink, [np.round(smooth * 16).astype(np.int32)], False, 1.0, int(rng.integers(1, 8)), cv2.LINE_AA, 4)
+    cv2.polylines(
+        ink, [np.round(smooth * 16).astype(np.int32)], False, 1.0, int(rng.integers(1, 8)), cv2.LINE_AA, 4
+    )
     return ink
 
 
@@ -185,7 +215,9 @@ def shape(height: int, rng: Generator) -> np.ndarray:
     else:
         a, b = height - radius // 2, height + radius // 2
         cv2.rectangle(ink, (a, height), (b, b + radius // 4), 1.0, pen)
-        cv2.polylines(ink, [np.int32([[a, height], [height, height - radius // 2], [b, height]])], False, 1.0, pen)
+        cv2.polylines(
+            ink, [np.int32([[a, height], [height, height - radius // 2], [b, height]])], False, 1.0, pen
+        )
     return ink
 
 
@@ -207,10 +239,24 @@ def _paper(style: Style, height: int, width: int, rng: Generator) -> np.ndarray:
     colour = np.float32([[220, 190, 150], [190, 190, 190], [200, 150, 110]][int(rng.integers(3))])
     angle, start = np.tan(np.radians(rng.uniform(-2.5, 2.5))), int(rng.integers(pitch))
     for y in range(start - pitch * 3, height + pitch * 3, pitch):
-        cv2.line(paper, (0, round(y - angle * width / 2)), (width, round(y + angle * width / 2)), colour.tolist(), pen, cv2.LINE_AA)
+        cv2.line(
+            paper,
+            (0, round(y - angle * width / 2)),
+            (width, round(y + angle * width / 2)),
+            colour.tolist(),
+            pen,
+            cv2.LINE_AA,
+        )
     if style.paper == "squared":
         for x in range(start - pitch * 3, width + pitch * 3, pitch):
-            cv2.line(paper, (round(x + angle * height / 2), 0), (round(x - angle * height / 2), height), colour.tolist(), pen, cv2.LINE_AA)
+            cv2.line(
+                paper,
+                (round(x + angle * height / 2), 0),
+                (round(x - angle * height / 2), height),
+                colour.tolist(),
+                pen,
+                cv2.LINE_AA,
+            )
     return paper
 
 

@@ -62,7 +62,10 @@ def ship(args: argparse.Namespace) -> None:
     write_json(args.out / runs.RESULT, result)
     with atomic_write(args.out / "CARD.md") as file:
         file.write(_card(args.run, result, path).encode())
-    print(f"{path}: accuracy {report.accuracy:.2%}, calibration error {report.calibration_error:.3%}, T {factor:.3f}")
+    print(
+        f"{path}: accuracy {report.accuracy:.2%}, "
+        f"calibration error {report.calibration_error:.3%}, temperature {factor:.3f}"
+    )
 
 
 def _in_float32(run: Path) -> Any:
@@ -104,9 +107,14 @@ def _result(run: Path, model: Any, report: Any, factor: float) -> dict[str, Any]
 
 def _card(run: Path, result: dict[str, Any], path: Path) -> str:
     config = read_json(run / runs.CONFIG)
+    file_hash, errors = hashlib.sha256(path.read_bytes()).hexdigest(), result["test_errors"]
     command = shlex.split((run / "argv.txt").read_text())[1:]
     flags = [word for word in command if word.startswith("--")]
-    options = f" ({', '.join(flags)} given)" if set(flags) - {"--json", "--recipe", "--run-name", "--log-dir"} else ""
+    options = (
+        f" ({', '.join(flags)} given)"
+        if set(flags) - {"--json", "--recipe", "--run-name", "--log-dir"}
+        else ""
+    )
     return f"""# The weights that come with mnist_core
 
 `{result["model"]}`, {result["parameters"]:,} parameters, trained on 55,000 of MNIST's training images alone.
@@ -116,11 +124,11 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
 | made by | `python -m runners.train --recipe {config.recipe}`{options}, then `python -m benchmarks.ship` |
 | seed | {config.seed} |
 | epochs, steps | {result["epochs"]:g}, {result["steps"]:,} |
-| file | `{path.name}`, {path.stat().st_size:,} bytes, sha256 `{hashlib.sha256(path.read_bytes()).hexdigest()}` |
+| file | `{path.name}`, {path.stat().st_size:,} bytes, sha256 `{file_hash}` |
 | weights | sha256 `{result["weights_sha256"]}` |
 | weights before calibration | sha256 `{result["trained_weights_sha256"]}` |
 | temperature | {result["temperature"]:.4f}, fitted on the 5,000 validation images |
-| MNIST test accuracy | {result["test_accuracy"]:.2%}, {result["test_errors"]} of {result["test_count"]:,} wrong |
+| MNIST test accuracy | {result["test_accuracy"]:.2%}, {errors} of {result["test_count"]:,} wrong |
 | expected calibration error | {result["test_calibration_error"]:.3%} (15 bins, test images) |
 
 For digits that people write by hand, one or many in a picture. It was never shown letters, and knows of other

@@ -30,7 +30,9 @@ def single(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: s
     pen = {"thin": 1.0, "thick": 0.22 * height}.get(kind, max(2.0, height * rng.uniform(0.03, 0.12)))
     ink = paper.stroke(image, height, pen)
     if kind == "tiny":
-        return 255 - cv2.resize(image[3:25, 3:25], (int(rng.integers(10, 22)),) * 2, interpolation=cv2.INTER_AREA), label
+        return 255 - cv2.resize(
+            image[3:25, 3:25], (int(rng.integers(10, 22)),) * 2, interpolation=cv2.INTER_AREA
+        ), label
     if kind == "tight":
         x, y, width, rise = cv2.boundingRect((ink > 0.2).astype(np.uint8))
         return np.uint8(235 - 200 * ink[y : y + rise, x : x + width]), label
@@ -63,7 +65,9 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
     return paper.photo(ink, style, rng), text
 
 
-def nothing(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str) -> tuple[np.ndarray, str]:
+def nothing(
+    rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
+) -> tuple[np.ndarray, str]:
     """A picture without any digit."""
     height = int(rng.integers(60, 160))
     style = paper.Style.draw(rng)
@@ -82,7 +86,26 @@ def nothing(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: 
 
 
 KINDS = {
-    **dict.fromkeys(("thin", "thick", "tiny", "tight", "wide", "inverted", "photo", "ruled", "squared", "yellow", "kraft", "gradient", "shadow", "corner", "vignette"), single),
+    **dict.fromkeys(
+        (
+            "thin",
+            "thick",
+            "tiny",
+            "tight",
+            "wide",
+            "inverted",
+            "photo",
+            "ruled",
+            "squared",
+            "yellow",
+            "kraft",
+            "gradient",
+            "shadow",
+            "corner",
+            "vignette",
+        ),
+        single,
+    ),
     **{f"page {kind}": page for kind in ("plain", "touching", "slanted", "uneven", "photo", "row")},
     **{f"no {kind}": nothing for kind in ("blank", "letter", "word", "shape", "scribble", "texture")},
 }
@@ -100,7 +123,7 @@ def pictures(kind: str, count: int, split: Split, seed: int = 0) -> Iterator[tup
                 if paper.legible(image, label):
                     return image, label
 
-        yield KINDS[kind](rng, draw, kind.split()[-1])
+        yield KINDS[kind](rng, draw, kind.rsplit(maxsplit=1)[-1])
 
 
 def edit_distance(a: str, b: str) -> int:
@@ -113,7 +136,9 @@ def edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def score(read: Callable[..., Any], made: Iterator[tuple[Any, str]], *, single: bool = False) -> dict[str, float]:
+def score(
+    read: Callable[..., Any], made: Iterator[tuple[Any, str]], *, single: bool = False
+) -> dict[str, float]:
     """Shares: of texts read exactly, and of characters right."""
     found = [(read(picture, single=single).text, text) for picture, text in made]
     wrong = sum(edit_distance(*pair) for pair in found)
@@ -128,7 +153,9 @@ def labelled(folder: Path, table: str) -> list[tuple[Path, str]]:
     """Pictures that a CSV of ``folder`` names, with column ``label``, or ``rows`` separated by ``|``."""
     with (folder / table).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [(folder / row["path"], (row.get("label") or row.get("rows") or "").replace("|", "\n")) for row in rows]
+    return [
+        (folder / row["path"], (row.get("label") or row.get("rows") or "").replace("|", "\n")) for row in rows
+    ]
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -144,7 +171,10 @@ def measure(args: argparse.Namespace) -> None:
     def add(name: str, made: Any, single: bool = False) -> None:
         results[name] = score(predictor.read, made, single=single)
         row = results[name]
-        print(f"{name:16} {row['n']:5} exact {row['exact']:7.1%}  characters {row['characters']:7.1%}", flush=True)
+        print(
+            f"{name:16} {row['n']:5} exact {row['exact']:7.1%}  characters {row['characters']:7.1%}",
+            flush=True,
+        )
 
     for kind in args.kinds or KINDS:
         if KINDS[kind] is single:
@@ -164,7 +194,9 @@ if __name__ == "__main__":
     made.add_argument("--run", help="run directory (default: the shipped weights)")
     made.add_argument("--data-dir", help="folder of the MNIST files")
     made.add_argument("--split", choices=("train", "test"), default="test", help="default: %(default)s")
-    made.add_argument("--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"default: all of {', '.join(KINDS)}")
+    made.add_argument(
+        "--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"default: all of {', '.join(KINDS)}"
+    )
     made.add_argument("--count", type=int, default=40, help="pictures of each kind (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     made.add_argument("--folder", type=Path, help="also score a folder with single.csv and pages.csv")

@@ -166,10 +166,10 @@ class DigitNet(keras.Model):
 
 @register
 class DigitNetWide(DigitNet):
-    """Twice as wide, for the many ways in which strangers write."""
+    """Wider, and one convolution deeper, for the many ways in which strangers write."""
 
     def __init__(
-        self, widths: tuple[int, ...] = (32, 64, 64), dropout: float = 0.3, **kwargs: Any
+        self, widths: tuple[int, ...] = (32, 48, 64, 64), dropout: float = 0.3, **kwargs: Any
     ) -> None:
         super().__init__(widths, dropout, **kwargs)
 

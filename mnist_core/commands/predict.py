@@ -62,7 +62,8 @@ def expand(name: str) -> list[str]:
         inside = (one for one in path.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
         return sorted(map(str, inside)) or [name]
     if not path.exists() and glob.has_magic(name):
-        return sorted(glob.glob(name, recursive=True)) or [name]
+        # A Path takes no absolute pattern.
+        return sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207
     return [name]
 
 

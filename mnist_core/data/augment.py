@@ -44,8 +44,8 @@ class Augmentation:
     def __call__(self, images: tf.Tensor, random: StepRandom) -> tf.Tensor:
         """Changes ``images``, float32 ``[n, h, w, 1]`` in [0, 1], by draws from ``random``."""
         if self.scribbles:
-            # The label stays; as it tells nothing about the strokes, what is learned is to be unsure. They come
-            # first, because what is done to digits alone would tell the two apart.
+            # The label stays; as it tells nothing about the strokes, what is learned is to be unsure. They
+            # come first, because what is done to digits alone would tell the two apart.
             chosen = random.uniform([1, 1, 1]) < self.scribbles
             images = tf.where(chosen, _scribbles(images.shape[1:3], random), images)
         if self.shift or self.rotation or self.scale or self.shear:
@@ -99,7 +99,7 @@ def _warp_xla(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
 
 
 def _bend(images: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
-    """Moves what lies at each pixel by displacements ``[n, 2, KNOTS, KNOTS]``, blended smoothly between knots."""
+    """Moves what lies at each pixel by displacements ``[n, 2, KNOTS, KNOTS]``, blended between knots."""
     height, width = images.shape[1:3]
     rows, columns = _blend(height), _blend(width)
     moves = tf.einsum("yi,ncij,xj->ncyx", rows, knots, columns)
@@ -168,6 +168,7 @@ def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     # A round pen at every point; its two directions are drawn apart and multiplied.
     width = random.uniform([1, 1], 0.6, 1.1)
     y, x = (
-        tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2) for i, n in enumerate(size)
+        tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2)
+        for i, n in enumerate(size)
     )
     return tf.minimum(1.2 * tf.matmul(y, x, transpose_a=True), 1.0)[..., tf.newaxis]

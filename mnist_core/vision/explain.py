@@ -1,4 +1,4 @@
-"""Pictures of what was seen: a picture with its digits marked, and the stages from a picture to the network."""
+"""Pictures of what was seen: the digits marked, and the stages from a picture to the network."""
 
 import cv2
 import numpy as np
@@ -57,7 +57,9 @@ def explained(gray: np.ndarray, page: Page) -> np.ndarray:
     rows = [_row([_panel(name, shrink(image, STAGE), STAGE) for name, image in stages])]
     for first in range(0, len(page.digits), COLUMNS):
         digits = page.digits[first : first + COLUMNS]
-        rows.append(_row([_panel(f"{d.digit}  {d.probability:.1%}", _enlarged(d.image), SEEN) for d in digits]))
+        rows.append(
+            _row([_panel(f"{d.digit}  {d.probability:.1%}", _enlarged(d.image), SEEN) for d in digits])
+        )
     width = max(row.shape[1] for row in rows)
     white = [np.pad(row, ((0, 8), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     return np.concatenate(white)

@@ -160,7 +160,9 @@ def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> 
     longest = np.maximum(width, height)
     grains = (longest < max(3, 0.008 * side)) | (area < 4)
     keep = ~grains
-    keep &= ~((width > FLAT * height) & (width > 0.25 * side)) & ~((height > 12 * width) & (height > 0.5 * side))
+    keep &= ~((width > FLAT * height) & (width > 0.25 * side)) & ~(
+        (height > 12 * width) & (height > 0.5 * side)
+    )
     if not fills(mask):
         keep &= ~along_border(labels, stats)
     return keep, grains

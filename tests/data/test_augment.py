@@ -10,7 +10,15 @@ from mnist_core.data.synthetic import draw
 from mnist_core.randomness import StepRandom
 
 IMAGES = draw(16, seed=4)[0][..., np.newaxis] / np.float32(255)
-FULL = {"shift": 3.0, "rotation": 20.0, "scale": 0.2, "shear": 0.2, "thickness": 0.5, "elastic": 2.0, "blur": 1.0}
+FULL = {
+    "shift": 3.0,
+    "rotation": 20.0,
+    "scale": 0.2,
+    "shear": 0.2,
+    "thickness": 0.5,
+    "elastic": 2.0,
+    "blur": 1.0,
+}
 # The places of an image's draws.
 ANGLE, SHEAR, SCALE_X, SCALE_Y, SHIFT_X, SHIFT_Y = range(6)
 
