@@ -100,7 +100,11 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def add_run_argument(parser: argparse.ArgumentParser) -> None:
     """Adds ``--run`` and ``--log-dir``, which say what trained network to use."""
-    parser.add_argument("--run", metavar="RUN", help="run directory (default: the newest finished one)")
+    parser.add_argument(
+        "--run",
+        metavar="RUN",
+        help="run directory (default: the newest finished one, else the shipped weights)",
+    )
     parser.add_argument("--log-dir", default="logs", help="folder of the runs (default: %(default)s)")
 
 

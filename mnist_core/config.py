@@ -77,6 +77,13 @@ class Config:
     thickness: float = setting(
         0.0, "augmentation: largest change of stroke thickness, 0-1", group="data", low=0, high=1
     )
+    elastic: float = setting(
+        0.0, "augmentation: largest elastic displacement, pixels", group="data", low=0, high=14
+    )
+    blur: float = setting(0.0, "augmentation: largest blur, 0-1", group="data", low=0, high=1)
+    scribbles: float = setting(
+        0.0, "augmentation: share of images replaced by random strokes", group="data", low=0, below=1
+    )
 
     # Model and optimisation
     model: str = setting("digitnet", "name of the network", group="optimisation")

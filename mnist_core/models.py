@@ -170,6 +170,16 @@ class DigitNet(keras.Model):
 
 
 @register
+class DigitNetWide(DigitNet):
+    """Wider, and one convolution deeper, for the many ways in which strangers write."""
+
+    def __init__(
+        self, widths: tuple[int, ...] = (32, 48, 64, 64), dropout: float = 0.3, **kwargs: Any
+    ) -> None:
+        super().__init__(widths, dropout, **kwargs)
+
+
+@register
 class KerasConvNet(keras.Model):
     """The 34,826 parameters of Keras's own MNIST example, the common yardstick of the benchmarks."""
 
@@ -235,6 +245,7 @@ class MLP(keras.Model):
 
 MODELS: dict[str, type[keras.Model]] = {
     "digitnet": DigitNet,
+    "digitnet_wide": DigitNetWide,
     "lenet5": LeNet5,
     "mlp": MLP,
     "keras_convnet": KerasConvNet,

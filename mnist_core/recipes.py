@@ -6,6 +6,19 @@ from mnist_core.errors import UsageError
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    # For digits as people write them anywhere: the shipped weights.
+    "robust": {
+        "model": "digitnet_wide",
+        "epochs": 20,
+        "shift": 1.5,
+        "scale": 0.15,
+        "shear": 0.15,
+        "thickness": 0.5,
+        "elastic": 1.0,
+        "blur": 0.3,
+        "scribbles": 0.05,
+        "ema": 0.999,
+    },
     "quick": {"epochs": 2, "shift": 1.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0},
 }
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
 METRICS = "metrics.jsonl"
+# The weights that come with the package, laid out as a run.
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 def create_run(config: Config, environment: dict[str, Any]) -> Path:
@@ -63,8 +65,11 @@ def create_run(config: Config, environment: dict[str, Any]) -> Path:
     return directory
 
 
-def find_run(run: str | Path | None, log_dir: str | Path = "logs") -> Path:
-    """The run directory ``run``, or the newest finished one under ``log_dir``.
+def find_run(run: str | Path | None, log_dir: str | Path = "logs", *, shipped: bool = True) -> Path:
+    """The run directory ``run``, or the newest finished one under ``log_dir``, or the shipped weights.
+
+    Args:
+      shipped: they will do; they have weights, but no history.
 
     Raises:
       InputError: there is none.
@@ -78,6 +83,8 @@ def find_run(run: str | Path | None, log_dir: str | Path = "logs") -> Path:
     for directory in _newest_first(log_dir):
         if (directory / RESULT).is_file():
             return directory
+    if shipped:
+        return SHIPPED
     raise InputError(
         f"no finished run in {log_dir}; train one (python -m runners.train) or name one with --run"
     )

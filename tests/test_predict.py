@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_core.data.synthetic import draw
+from mnist_core.runs import SHIPPED
 from tests.forks import Forks, Training
 from tests.invoke import call
 
@@ -55,9 +56,10 @@ def test_all_images_are_listed_in_order_also_when_some_fail(log_dir, tmp_path, c
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty.png").touch()
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:100])
-    names = ["missing.png", "good.png", "text.png", "pixel.png", "empty.png", "cut.png", "."]
+    (tmp_path / "bare").mkdir()
+    names = ["missing.png", "good.png", "text.png", "pixel.png", "empty.png", "cut.png", "bare"]
     paths = [str(tmp_path / name) for name in names]
-    done = call(capsys, "predict", "--log-dir", log_dir, "--json", *paths)
+    done = call(capsys, "predict", "--log-dir", log_dir, "--single", "--json", *paths)
     assert "5 of 7 images can't be read" in done.failure(3)
     images = json.loads(done.stdout)["images"]
     assert [image["path"] for image in images] == paths
@@ -82,9 +84,61 @@ def test_a_blank_page_holds_no_digit(log_dir, tmp_path, capsys):
     path = picture(tmp_path / "blank.png", ink=230)
     done = call(capsys, "predict", "--log-dir", log_dir, path)
     assert done.code == 0
-    assert "nothing" in done.stdout
+    assert "no digit" in done.stdout
 
 
-def test_without_a_run_one_line_says_what_to_do(tmp_path, capsys):
-    done = call(capsys, "predict", "--log-dir", tmp_path / "none", picture(tmp_path / "one.png"))
-    assert "train one" in done.failure(3)
+def read(capsys: pytest.CaptureFixture, *argv: object) -> list[dict]:
+    """The images that the shipped weights read."""
+    done = call(capsys, "predict", "--log-dir", "nowhere", "--json", *argv)
+    assert done.code == 0, done
+    assert done.json()["run_dir"] == str(SHIPPED)
+    return done.json()["images"]
+
+
+def test_folders_and_patterns_stand_for_the_images_in_them(tmp_path, capsys):
+    inside, folder = [], tmp_path / "some scans"
+    folder.mkdir()
+    for name in ("b.PNG", "a.jpg", "c.png"):
+        inside.append(str(folder / name))
+        cv2.imwrite(inside[-1], np.full((40, 40), 255, np.uint8))
+    (folder / "notes.txt").write_text("not a picture")
+    found = read(capsys, folder, folder / "*.png", folder / "a.jpg")
+    b, a, c = inside
+    assert [image["path"] for image in found] == [a, b, c, c, a]
+    assert {image["status"] for image in found} == {"no_digit"}
+
+
+def test_standard_input_is_an_image(tmp_path, capsys, monkeypatch):
+    path = picture(tmp_path / "one.png", 1)
+    with path.open() as file:
+        monkeypatch.setattr("sys.stdin", file)
+        (piped,) = read(capsys, "--single", "-")
+    (named,) = read(capsys, "--single", path)
+    assert piped == {**named, "path": "-"}
+
+
+def test_what_was_seen_is_drawn(tmp_path, capsys):
+    path = picture(tmp_path / "a digit.jpg", 3)
+    sheet, folder = tmp_path / "new" / "stages.png", tmp_path / "marked"
+    (image,) = read(capsys, "--single", "--explain", sheet, "--annotate", folder, path)
+    (box,) = [one["box"] for one in image["digits"]]
+    (marked,) = folder.iterdir()
+    plain, drawn = cv2.imread(str(path)), cv2.imread(str(marked))
+    changed = cv2.boundingRect((cv2.absdiff(plain, drawn).max(axis=2) > 40).astype(np.uint8))
+    # The box is drawn; the digit's name is above it.
+    assert changed[0] in range(box[0] - 2, box[0] + 1)
+    assert changed[1] < box[1]
+    stages = cv2.imread(str(sheet))
+    assert stages.shape[0] > 400
+    assert stages.shape[1] > 5 * 360
+
+
+def test_an_explanation_is_of_one_image(tmp_path, capsys):
+    done = call(capsys, "predict", "--explain", tmp_path / "a.png", "one.png", "two.png")
+    assert "one image, not 2" in done.failure(2)
+
+
+def test_a_drawing_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    done = call(capsys, "predict", "--annotate", tmp_path / "file", picture(tmp_path / "one.png"))
+    assert "file" in done.failure(2)

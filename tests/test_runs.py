@@ -19,10 +19,10 @@ from tests.invoke import disk
 ENVIRONMENT = {"python": "3.11", "gpus": []}
 
 
-def refused(error: type[MnistCoreError], function: Any, *args: Any) -> str:
+def refused(error: type[MnistCoreError], function: Any, *args: Any, **options: Any) -> str:
     """The message of the error that a call raises, which must be one line."""
     with pytest.raises(error) as raised:
-        function(*args)
+        function(*args, **options)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -126,10 +126,17 @@ def test_a_run_that_is_named_need_not_be_finished(tmp_path):
     assert runs.find_run(str(directory), tmp_path / "elsewhere") == directory
 
 
+def test_where_no_run_has_finished_the_shipped_weights_are_taken(tmp_path):
+    make_run(tmp_path / "logs", "20250101-000000-a", finished=False)
+    for name in ("logs", "absent"):
+        assert runs.find_run(None, tmp_path / name) == runs.SHIPPED
+
+
 def test_what_is_not_there_is_an_input_error_that_names_it(tmp_path):
     make_run(tmp_path / "logs", "20250101-000000-a", finished=False)
-    assert str(tmp_path / "logs") in refused(InputError, runs.find_run, None, tmp_path / "logs")
-    assert str(tmp_path / "absent") in refused(InputError, runs.find_run, None, tmp_path / "absent")
+    for name in ("logs", "absent"):
+        folder = tmp_path / name
+        assert str(folder) in refused(InputError, runs.find_run, None, folder, shipped=False)
     assert str(tmp_path / "logs") in refused(InputError, runs.find_run, tmp_path / "logs")
     assert runs.find_unfinished_run(tmp_path / "absent") is None
 

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from mnist_core import cli, runs
+from mnist_core.errors import UsageError
 
 # Where a format goes inside the run directory.
 NAMES = {"savedmodel": "savedmodel", "litert": "model.tflite", "onnx": "model.onnx"}
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> cli.Answer:
     """Exports the last weights of a run."""
     directory = runs.find_run(args.run, args.log_dir)
+    if directory == runs.SHIPPED and not args.out:
+        raise UsageError("there is no run, only the weights that come with the package; say where with --out")
     path = Path(args.out) if args.out else directory / NAMES[args.format]
 
     cli.import_tensorflow()

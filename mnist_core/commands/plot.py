@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> cli.Answer:
     """Draws what the run has data for."""
-    run_dir = runs.find_run(args.run, args.log_dir)
+    run_dir = runs.find_run(args.run, args.log_dir, shipped=False)
     paths = draw_run(run_dir, Path(args.out) if args.out else run_dir / "plots")
     files = [str(path) for path in paths]
     return cli.Answer({"run_dir": str(run_dir), "files": files}, "\n".join(files))

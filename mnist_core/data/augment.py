@@ -1,4 +1,9 @@
-"""Augmentation inside the graph: every image its own random affine map and stroke thickness."""
+"""Augmentation inside the graph: every image its own random map, stroke thickness and blur.
+
+Elastic maps follow P. Simard, D. Steinkraus and J. Platt, "Best practices for convolutional neural networks
+applied to visual document analysis", ICDAR 2003. Scribbles in the place of digits are an outlier exposure
+(D. Hendrycks, M. Mazeika and T. Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019).
+"""
 
 import dataclasses
 import math
@@ -9,7 +14,11 @@ import tensorflow as tf
 from mnist_core.config import Config
 from mnist_core.randomness import StepRandom
 
-STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness")
+STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness", "elastic", "blur", "scribbles")
+# Points of a side of the grid whose displacements an elastic map blends.
+KNOTS = 5
+# A scribble's strokes, the points of each, and the longer side of its box in pixels, which is MNIST's.
+STROKES, POINTS, SCRIBBLE_SIDE = 4, 20, 19.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +30,9 @@ class Augmentation:
     scale: float = 0.0
     shear: float = 0.0
     thickness: float = 0.0
+    elastic: float = 0.0
+    blur: float = 0.0
+    scribbles: float = 0.0
     jit: bool = False  # compiled by XLA
 
     @classmethod
@@ -31,11 +43,22 @@ class Augmentation:
 
     def __call__(self, images: tf.Tensor, random: StepRandom) -> tf.Tensor:
         """Changes ``images``, float32 ``[n, h, w, 1]`` in [0, 1], by draws from ``random``."""
+        if self.scribbles:
+            # The label stays; as it tells nothing about the strokes, what is learned is to be unsure. They
+            # come first, because what is done to digits alone would tell the two apart.
+            chosen = random.uniform([1, 1, 1]) < self.scribbles
+            images = tf.where(chosen, _scribbles(images.shape[1:3], random), images)
         if self.shift or self.rotation or self.scale or self.shear:
             warp = _warp_xla if self.jit else _warp
             images = warp(images, self._transforms(images.shape[1:3], random))
+        if self.elastic:
+            images = _bend(images, random.uniform([2, KNOTS, KNOTS], -self.elastic, self.elastic))
         if self.thickness:
             images = _thicken(images, random.uniform([1, 1, 1], -self.thickness, self.thickness))
+        if self.blur:
+            images += random.uniform([1, 1, 1], 0.0, self.blur) * (_mean_of_neighbours(images) - images)
+            # Full ink stays white, as in a picture that is read.
+            images /= tf.maximum(tf.reduce_max(images, [1, 2, 3], keepdims=True), 0.3)
         return images
 
     def _transforms(self, size: tuple[int, int], random: StepRandom) -> tf.Tensor:
@@ -72,20 +95,43 @@ def _warp_xla(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
     height, width = images.shape[1:3]
     y, x = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
     grid = tf.constant(np.stack([x, y, np.ones_like(x)]))
-    x, y = tf.matmul(transforms[:, 0:3], grid), tf.matmul(transforms[:, 3:6], grid)
+    return _sample(images, tf.matmul(transforms[:, 0:3], grid), tf.matmul(transforms[:, 3:6], grid))
+
+
+def _bend(images: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
+    """Moves what lies at each pixel by displacements ``[n, 2, KNOTS, KNOTS]``, blended between knots."""
+    height, width = images.shape[1:3]
+    rows, columns = _blend(height), _blend(width)
+    moves = tf.einsum("yi,ncij,xj->ncyx", rows, knots, columns)
+    moves = tf.reshape(moves, [-1, 2, height * width])
+    y, x = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
+    return _sample(images, x + moves[:, 0], y + moves[:, 1])
+
+
+def _blend(size: int) -> tf.Tensor:
+    """float32 ``[size, KNOTS]``: how much each knot counts at each pixel; a row adds up to 1."""
+    places, knots = np.arange(size)[:, np.newaxis], np.linspace(0, size - 1, KNOTS)
+    weights = np.exp(-0.5 * ((places - knots) / (0.6 * (size - 1) / (KNOTS - 1))) ** 2)
+    return tf.constant(weights / weights.sum(axis=1, keepdims=True), tf.float32)
+
+
+def _sample(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Bilinear samples of ``images`` at places ``[n, h * w]``; black outside."""
+    height, width = images.shape[1:3]
     left, top = tf.floor(x), tf.floor(y)
     # A border of two black pixels takes in every sample from outside.
-    stride = width + 4
-    padded = tf.reshape(tf.pad(images[..., 0], [[0, 0], [2, 2], [2, 2]]), [-1, (height + 4) * stride])
-    column = tf.cast(tf.clip_by_value(left, -2.0, float(width)), tf.int32) + 2
     row = tf.cast(tf.clip_by_value(top, -2.0, float(height)), tf.int32) + 2
-
-    def pixel(down: int, right: int) -> tf.Tensor:
-        return tf.gather(padded, (row + down) * stride + column + right, batch_dims=1)
-
-    upper = pixel(0, 0) * (left + 1 - x) + pixel(0, 1) * (x - left)
-    lower = pixel(1, 0) * (left + 1 - x) + pixel(1, 1) * (x - left)
-    return tf.reshape(upper * (top + 1 - y) + lower * (y - top), tf.shape(images))
+    column = tf.cast(tf.clip_by_value(left, -2.0, float(width)), tf.int32) + 2
+    padded = tf.pad(images[..., 0], [[0, 0], [2, 3], [2, 3]])
+    # The four pixels around a place lie side by side, so that one gather takes them all.
+    corners = tf.stack([padded[:, i : height + 4 + i, j : width + 4 + j] for i in (0, 1) for j in (0, 1)], -1)
+    count = tf.shape(images)[0]
+    places = (tf.range(count)[:, tf.newaxis] * (height + 4) + row) * (width + 4) + column
+    corners = tf.gather(tf.reshape(corners, [-1, 4]), places)
+    right, down = x - left, y - top
+    upper = corners[..., 0] * (1 - right) + corners[..., 1] * right
+    lower = corners[..., 2] * (1 - right) + corners[..., 3] * right
+    return tf.reshape(upper * (1 - down) + lower * down, tf.shape(images))
 
 
 def _thicken(images: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
@@ -94,3 +140,35 @@ def _thicken(images: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
     eroded = -tf.nn.max_pool2d(-images, 3, 1, "SAME")
     goal = tf.where(amount > 0, dilated, eroded)
     return images + tf.abs(amount) * (goal - images)
+
+
+def _mean_of_neighbours(images: tf.Tensor) -> tf.Tensor:
+    return tf.nn.avg_pool2d(tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 1, "VALID")
+
+
+def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Two to four curved strokes in the frame of a digit; float32 ``[n, h, w, 1]`` in [0, 1]."""
+    ends = random.uniform([STROKES, 3, 2])
+    choices = random.uniform([STROKES, 2])
+    # Half of the strokes begin where the one before ended, as letters do.
+    before = tf.concat([ends[:, :1, 0], ends[:, :-1, 2]], axis=1)
+    first = tf.where(choices[..., :1] < 0.5, before, ends[:, :, 0])
+    last = ends[:, :, 2]
+    bend = (first + last) / 2 + (ends[:, :, 1] - 0.5) * random.uniform([STROKES, 1], 0.0, 2.0)
+    t = tf.reshape(tf.linspace(0.0, 1.0, POINTS), [1, 1, POINTS, 1])
+    first, bend, last = first[:, :, tf.newaxis], bend[:, :, tf.newaxis], last[:, :, tf.newaxis]
+    points = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
+    # A stroke that is left out lies under the first.
+    there = (choices[..., 1] < 0.5) | (tf.range(STROKES) < 2)
+    points = tf.where(there[..., tf.newaxis, tf.newaxis], points, points[:, :1])
+    points = tf.reshape(points, [-1, STROKES * POINTS, 2])
+    low, high = tf.reduce_min(points, 1, keepdims=True), tf.reduce_max(points, 1, keepdims=True)
+    scale = SCRIBBLE_SIDE / tf.reduce_max(high - low, 2, keepdims=True)
+    points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in size]
+    # A round pen at every point; its two directions are drawn apart and multiplied.
+    width = random.uniform([1, 1], 0.6, 1.1)
+    y, x = (
+        tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2)
+        for i, n in enumerate(size)
+    )
+    return tf.minimum(1.2 * tf.matmul(y, x, transpose_a=True), 1.0)[..., tf.newaxis]

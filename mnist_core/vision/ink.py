@@ -34,19 +34,24 @@ class Levels(NamedTuple):
     goodness: float
 
 
-def ink_strength(gray: np.ndarray) -> tuple[np.ndarray, float] | None:
+def ink_strength(gray: np.ndarray, working_side: int = WORKING_SIDE) -> tuple[np.ndarray, float] | None:
     """Tells ink from paper.
 
     Args:
       gray: uint8 [height, width].
+      working_side: longer side, in pixels, of the copy that is worked on.
 
     Returns:
       float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
       paper and ink; None where the two can't be told apart.
     """
+    trial = shrink(gray, TRIAL_SIDE)
     dark = _is_ink_dark(gray)
-    side = WORKING_SIDE
-    while side >= SMALLEST_SIDE or side == WORKING_SIDE:
+    # What reaches the border everywhere is light or shadow: the other polarity may show what is written.
+    if not _has_free_ink(trial if dark else 255 - trial) and _has_free_ink(255 - trial if dark else trial):
+        dark = not dark
+    side = working_side
+    while side >= SMALLEST_SIDE or side == working_side:
         small = shrink(gray, side)
         if not dark:
             small = 255 - small
@@ -75,12 +80,21 @@ def _strength(gray: np.ndarray, element: float) -> np.ndarray:
 def _background(gray: np.ndarray, element: float) -> np.ndarray:
     if min(gray.shape) > 64:
         gray = cv2.medianBlur(gray, 3)
-    # A wide element doesn't need, and would not be fast on, all pixels.
-    small = shrink(gray, 128 if element > 0.2 else 256)
+    # A page's background doesn't need all pixels.
+    small = shrink(gray, WORKING_SIDE)
     size = max(3, int(element * max(small.shape)) | 1)
     closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, square(size))
-    smooth = cv2.blur(closed, (size // 2, size // 2))
+    # A mean would be darker or brighter than the paper on the two sides of a shadow's edge, a median isn't.
+    smooth = cv2.blur(cv2.medianBlur(closed, size // 2 | 1), (3, 3))
     return cv2.resize(smooth, gray.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def _has_free_ink(gray: np.ndarray) -> bool:
+    return any(_trial(_strength(gray, element))[1] > 0 for element in _elements(gray))
+
+
+def _elements(gray: np.ndarray) -> list[float]:
+    return [element for element in ELEMENTS if element * max(gray.shape) >= SMALLEST_ELEMENT] or [1.0]
 
 
 def _best_element(gray: np.ndarray) -> float:
@@ -89,7 +103,7 @@ def _best_element(gray: np.ndarray) -> float:
     Too small a one hollows thick strokes out, and ink is lost. Too large a one takes shadows for ink: by
     Otsu's measure of goodness they are not well apart, and they reach the border.
     """
-    elements = [element for element in ELEMENTS if element * max(gray.shape) >= SMALLEST_ELEMENT] or [1.0]
+    elements = _elements(gray)
     trials = np.array([_trial(_strength(gray, element)) for element in elements])
     goodness, free, amount = trials.T
     amount = free if free.any() else amount

@@ -56,7 +56,7 @@ def find_ink(gray: np.ndarray, inside_sheet: bool = False) -> Ink | None:
       gray: uint8 [height, width].
       inside_sheet: the picture is the inside of a sheet that was found in a larger one.
     """
-    left, top, gray = _without_frame(gray)
+    left, top, gray = without_frame(gray)
     found = ink_strength(gray)
     if found is None:
         return None
@@ -66,12 +66,12 @@ def find_ink(gray: np.ndarray, inside_sheet: bool = False) -> Ink | None:
         return None
     scale = max(gray.shape) / max(strength.shape)
     if is_sheet(mask) and not inside_sheet:
-        x, y, width, height = _to_picture(_without_edge(cv2.boundingRect(mask)), scale, gray.shape)
+        x, y, width, height = to_picture(without_edge(cv2.boundingRect(mask)), scale, gray.shape)
         inside = find_ink(gray[y : y + height, x : x + width], inside_sheet=True)
         if inside is not None:
-            return _moved(inside, left + x, top + y)
-    strength, box = _cut_out(strength, mask)
-    return _moved(Ink(strength, _to_picture(box, scale, gray.shape)), left, top)
+            return moved(inside, left + x, top + y)
+    strength, box = cut_out(strength, mask)
+    return moved(Ink(strength, to_picture(box, scale, gray.shape)), left, top)
 
 
 def to_mnist(strength: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def to_mnist(strength: np.ndarray) -> np.ndarray:
     return image
 
 
-def _cut_out(strength: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, Box]:
+def cut_out(strength: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, Box]:
     """The strength under a mask, with its antialiased rim, full ink being 1; and the mask's box."""
     full = np.percentile(strength[mask > 0], 75)
     strength = np.clip(strength * cv2.dilate(mask, square(3)) / full, 0, 1)
@@ -121,7 +121,7 @@ def _widened(strength: np.ndarray) -> np.ndarray:
     return wide[y : y + height, x : x + width]
 
 
-def _without_frame(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
+def without_frame(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
     """Cuts off bands of one tone at the sides, such as a frame or a scan's edge; gives x, y and the rest."""
     if min(gray.shape) < 24:
         return 0, 0, gray
@@ -146,13 +146,13 @@ def _band(rows: np.ndarray) -> int:
     return count + 2 if abs(level - tone) > 60 and (np.abs(paper - level) < 40).mean() > 0.8 else 0
 
 
-def _without_edge(box: Box) -> Box:
+def without_edge(box: Box) -> Box:
     x, y, width, height = box
     edge = 1 + max(width, height) * 3 // 100
     return x + edge, y + edge, max(1, width - 2 * edge), max(1, height - 2 * edge)
 
 
-def _to_picture(box: Box, scale: float, shape: tuple[int, ...]) -> Box:
+def to_picture(box: Box, scale: float, shape: tuple[int, ...]) -> Box:
     """A box of a copy that is ``scale`` times smaller, in the pixels of the picture of that shape."""
     x, y, width, height = box
     left, top = int(x * scale), int(y * scale)
@@ -160,6 +160,6 @@ def _to_picture(box: Box, scale: float, shape: tuple[int, ...]) -> Box:
     return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _moved(ink: Ink, left: int, top: int) -> Ink:
+def moved(ink: Ink, left: int, top: int) -> Ink:
     x, y, width, height = ink.box
     return dataclasses.replace(ink, box=(x + left, y + top, width, height))

@@ -1,6 +1,7 @@
 """Reads digits in pictures with a trained network."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import keras
@@ -8,7 +9,8 @@ import numpy as np
 
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
-from mnist_core.vision.normalise import Box, find_ink, to_mnist
+from mnist_core.vision.normalise import Box, Ink, find_ink, to_mnist
+from mnist_core.vision.page import SURE, find_rows
 from mnist_core.vision.read import read_image, to_gray
 
 
@@ -71,16 +73,33 @@ class Predictor:
         """Reads a picture: a file, or an array as `to_gray` takes it.
 
         Args:
-          single: take it as one digit, as this version always does.
+          single: take it as one digit, also where the network is not sure of it.
+
+        Returns:
+          The digits; none where nothing is written, or what is written is none.
 
         Raises:
           InputError: the file can't be read.
         """
         gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
-        ink = find_ink(gray)
-        if ink is None:
-            return Page((), "")
-        image = to_mnist(ink.strength)
-        probabilities = self.probabilities(image[np.newaxis])[0]
-        digit = int(probabilities.argmax())
-        return Page((Digit(digit, float(probabilities[digit]), ink.box, probabilities, image),), str(digit))
+        rows = [] if single else find_rows(gray, self._confidence)
+        if not rows:
+            ink = find_ink(gray)
+            rows = [] if ink is None else [[ink]]
+        read = [self._recognised(row) for row in rows]
+        if not single and len(read) == 1 and len(read[0]) == 1 and read[0][0].probability < SURE:
+            read = []
+        text = "\n".join("".join(str(one.digit) for one in row) for row in read)
+        return Page(tuple(itertools.chain(*read)), text)
+
+    def _recognised(self, inks: list[Ink]) -> list[Digit]:
+        images = np.stack([to_mnist(ink.strength) for ink in inks])
+        return [
+            Digit(int(chances.argmax()), float(chances.max()), ink.box, chances, image)
+            for ink, image, chances in zip(inks, images, self.probabilities(images), strict=True)
+        ]
+
+    def _confidence(self, inks: list[Ink]) -> np.ndarray:
+        """float32 [n], the probability of the likeliest digit of each."""
+        images = np.stack([to_mnist(ink.strength) for ink in inks])
+        return self.probabilities(images).max(axis=1)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ _stderr = threading.Lock()
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Reads an image file; its content, not its name, says of what format it is.
+    """Reads an image file, or standard input for ``-``; its content, not its name, says of what format it is.
 
     Returns:
       uint8 [height, width], upright; 8-bit gray levels are as they were stored.
@@ -29,7 +30,12 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
       InputError: there is no such file, it is no image, is damaged or is too large.
     """
-    data = _bytes_of(Path(path))
+    if str(path) == "-":
+        path, data = "standard input", sys.stdin.buffer.read()
+        if not data:
+            raise InputError("standard input is empty; pipe an image into it")
+    else:
+        data = _bytes_of(Path(path))
     upright = _check_header(path, data)
     pixels = _decode(data, cv2.IMREAD_UNCHANGED)
     if not upright and pixels is not None and _channels(pixels) != 4:
@@ -69,6 +75,11 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
     # Yellow on white, or red on green of the same lightness, shows in one of the colours only.
     clearest = max(cv2.split(pixels), key=_contrast)
     return clearest if _contrast(clearest) > 1.5 * _contrast(gray) else gray
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """A PNG file of uint8 pixels, gray or BGR."""
+    return cv2.imencode(".png", pixels)[1].tobytes()
 
 
 def shrink(gray: np.ndarray, side: int) -> np.ndarray:

@@ -5,12 +5,20 @@ import pytest
 import tensorflow as tf
 
 from mnist_core.config import Config
-from mnist_core.data.augment import STRENGTHS, Augmentation
+from mnist_core.data.augment import KNOTS, STRENGTHS, Augmentation
 from mnist_core.data.synthetic import draw
 from mnist_core.randomness import StepRandom
 
 IMAGES = draw(16, seed=4)[0][..., np.newaxis] / np.float32(255)
-FULL = {"shift": 3.0, "rotation": 20.0, "scale": 0.2, "shear": 0.2, "thickness": 0.5}
+FULL = {
+    "shift": 3.0,
+    "rotation": 20.0,
+    "scale": 0.2,
+    "shear": 0.2,
+    "thickness": 0.5,
+    "elastic": 2.0,
+    "blur": 1.0,
+}
 # The places of an image's draws.
 ANGLE, SHEAR, SCALE_X, SCALE_Y, SHIFT_X, SHIFT_Y = range(6)
 
@@ -28,7 +36,8 @@ class Fixed:
         if shape == [6]:
             assert (low, high) == (-1, 1)
             return tf.constant(np.tile(self._affine, (len(IMAGES), 1)))
-        assert low == -high
+        assert low in (0, -high)
+        # A draw of nothing is 0, whether draws are of both signs or of one.
         return tf.fill([len(IMAGES), *shape], tf.constant(self._thickness * high, tf.float32))
 
 
@@ -114,6 +123,48 @@ def test_thickness_adds_ink_and_takes_it_away() -> None:
     np.testing.assert_allclose(thin[inside], np.min(around, axis=0)[inside], atol=1e-6)
 
 
+def test_an_elastic_map_moves_all_by_what_its_knots_agree_on() -> None:
+    class Agreed:
+        def uniform(self, shape: list[int], low: float, high: float) -> tf.Tensor:
+            assert (shape, low, high) == ([2, KNOTS, KNOTS], -2, 2)
+            # Horizontally by 2, vertically by -1.
+            moves = np.tile(np.float32([[[2]], [[-1]]]), (len(IMAGES), 1, KNOTS, KNOTS))
+            return tf.constant(moves.reshape(len(IMAGES), *shape))
+
+    moved = change(Augmentation(elastic=2.0), Agreed())
+    np.testing.assert_allclose(moved[:, 1:, :-2], IMAGES[:, :-1, 2:], atol=1e-5)
+
+
+def test_an_elastic_map_bends_without_tearing() -> None:
+    ramp = np.broadcast_to(np.linspace(0, 1, 28, dtype=np.float32)[:, None, None], (len(IMAGES), 28, 28, 1))
+    bent = change(Augmentation(elastic=2.0), random(), ramp)[:, 4:24, 4:24, 0]
+    assert np.ptp(bent - ramp[:, 4:24, 4:24, 0]) > 1 / 27
+    assert (np.diff(bent, axis=1) > -1 / 27).all()
+    assert np.abs(np.diff(bent, axis=2)).max() < 1 / 27
+
+
+def test_blur_spreads_ink_that_stays_white() -> None:
+    square = np.zeros((len(IMAGES), 28, 28, 1), np.float32)
+    square[:, 10:14, 10:14] = 1
+    blurred = change(Augmentation(blur=1.0), random(), square)
+    np.testing.assert_allclose(blurred.max(axis=(1, 2, 3)), 1, atol=1e-5)
+    assert (blurred[:, 9:15, 9:15] > 0).all()
+    assert not blurred[:, :9].any()
+    assert len(np.unique(blurred[:, 9, 9])) == len(IMAGES)
+
+
+def test_scribbles_replace_their_share_of_the_images() -> None:
+    images = np.concatenate([change(Augmentation(scribbles=0.3), random(step)) for step in range(40)])
+    replaced = (images != np.tile(IMAGES, (40, 1, 1, 1))).any(axis=(1, 2, 3))
+    assert 0.24 < replaced.mean() < 0.36
+    strokes = images[replaced]
+    assert len(np.unique(strokes.reshape(len(strokes), -1), axis=0)) == len(strokes)
+    # They lie in the frame of a digit.
+    columns, rows = (strokes > 0.25).any(axis=(1, 3)), (strokes > 0.25).any(axis=(2, 3))
+    longest = np.maximum(columns.sum(axis=1), rows.sum(axis=1))
+    assert 16 <= longest.min() <= longest.max() <= 25
+
+
 def test_draws_stay_within_the_strengths() -> None:
     moved = Augmentation(shift=3.0)
     shifts = np.concatenate([centroid(change(moved, random(step))) - centroid(IMAGES) for step in range(40)])
@@ -126,7 +177,7 @@ def test_draws_stay_within_the_strengths() -> None:
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_each_strength_alone_changes_each_image_in_its_own_way(strength: str) -> None:
     same = np.repeat(IMAGES[:1], len(IMAGES), axis=0)
-    changed = change(Augmentation(**{strength: FULL[strength]}), random(), same)
+    changed = change(Augmentation(**{strength: FULL.get(strength, 0.999)}), random(), same)
     assert len(np.unique(changed.reshape(len(same), -1), axis=0)) == len(same)
     assert changed.min() >= 0
     assert changed.max() <= 1 + 1e-6

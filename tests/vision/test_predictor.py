@@ -53,7 +53,7 @@ def test_probabilities_are_the_softmax_of_the_network_at_inference(network, pred
 
 
 def test_a_picture_is_normalised_and_its_likeliest_digit_is_given(predictor):
-    page = predictor.read(picture())
+    page = predictor.read(picture(), single=True)
     probabilities = predictor.probabilities(normalise(picture())[np.newaxis])[0]
     likeliest = int(probabilities.argmax())
     (digit,) = page.digits
@@ -70,7 +70,7 @@ def test_a_file_and_its_pixels_are_read_alike(predictor, tmp_path):
     path = tmp_path / "seven.png"
     cv2.imwrite(str(path), picture())
     colour = cv2.cvtColor(picture(), cv2.COLOR_GRAY2BGR)
-    pages = [predictor.read(image) for image in (path, str(path), picture(), colour)]
+    pages = [predictor.read(image, single=True) for image in (path, str(path), picture(), colour)]
     seen = [(page.text, page.digits[0].box, page.digits[0].image.tobytes()) for page in pages]
     assert seen == [seen[0]] * 4
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.mutations import mutated, originals
 from mnist_core.errors import InputError
 from mnist_core.vision.read import MOST_PIXELS, read_image, to_gray
 
@@ -209,6 +210,22 @@ def test_what_is_no_readable_image_is_an_input_error_that_names_it(
     path = tmp_path / "a.png"
     make(path)
     assert expected in refused(path)
+
+
+def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path, capfd):
+    rng = np.random.default_rng(7)
+    files = originals(rng)
+    path = tmp_path / "a.png"
+    read = 0
+    for i in range(350):
+        path.write_bytes(mutated(files[i % len(files)], rng))
+        try:
+            assert read_image(path).dtype == np.uint8
+            read += 1
+        except InputError as error:
+            assert "\n" not in str(error)
+    assert 0 < read < 350
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read every file")

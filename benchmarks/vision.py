@@ -1,0 +1,203 @@
+"""How well are pictures read? Scores by kind on simulated paper, and on a folder of labelled pictures.
+
+The digits are those of MNIST's test images, or of its training images to choose settings on. Pages are scored
+by 1 - edit distance / length of their text, and by how many are read without a mistake.
+"""
+
+import argparse
+import csv
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+
+from benchmarks import paper
+from benchmarks.harness import main, parser, write
+from mnist_core.cli import import_tensorflow
+from mnist_core.data.datasets import Split, load
+
+NO_DIGITS = list("ABCDEFGHKMNPQRTUVWXYabdefhkmnpqrtuvwxy&%@#?")
+
+
+def single(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str) -> tuple[np.ndarray, str]:
+    """A picture of one digit and its text."""
+    image, label = digits()
+    height = int(rng.integers(60, 240))
+    pen = {"thin": 1.0, "thick": 0.22 * height}.get(kind, max(2.0, height * rng.uniform(0.03, 0.12)))
+    ink = paper.stroke(image, height, pen)
+    if kind == "tiny":
+        return 255 - cv2.resize(
+            image[3:25, 3:25], (int(rng.integers(10, 22)),) * 2, interpolation=cv2.INTER_AREA
+        ), label
+    if kind == "tight":
+        x, y, width, rise = cv2.boundingRect((ink > 0.2).astype(np.uint8))
+        return np.uint8(235 - 200 * ink[y : y + rise, x : x + width]), label
+    around = rng.uniform(0.2, 4 if kind == "wide" else 1.2, 4) * height
+    top, bottom, left, right = (int(n) for n in around)
+    ink = np.pad(ink, ((top, bottom), (left, right)))
+    if kind == "photo":
+        return paper.photo(ink, paper.Style.draw(rng), rng), label
+    if kind in paper.PAPERS:
+        return paper.photo(ink, paper.Style(paper=kind, pen=int(rng.integers(5))), rng), label
+    if kind in paper.LIGHTS:
+        return paper.photo(ink, paper.Style(light=kind, pen=int(rng.integers(5))), rng), label
+    return np.uint8(255 * ink) if kind == "inverted" else np.uint8(255 - 255 * ink), label
+
+
+def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str) -> tuple[np.ndarray, str]:
+    """A picture of rows of digits and its text."""
+    count = 1 if kind == "row" else int(rng.integers(2, 6))
+    drawn = [[digits() for _ in range(int(rng.integers(2, 9)))] for _ in range(count)]
+    height = int(rng.integers(40, 90))
+    options: dict[str, Any] = {"height": height, "pen": max(1.5, height * rng.uniform(0.04, 0.11))}
+    options |= {
+        "touching": {"gap": (-0.12, 0.25)},
+        "slanted": {"slant": 9.0, "gap": (0.1, 0.6)},
+        "uneven": {"uneven": 0.35},
+    }.get(kind, {"slant": 3.0, "gap": (0.08, 0.6)})
+    ink = paper.rows_of([[image for image, _ in row] for row in drawn], rng, **options)
+    text = "\n".join("".join(label for _, label in row) for row in drawn)
+    style = paper.Style.draw(rng) if kind in ("photo", "row") else paper.Style(pen=int(rng.integers(5)))
+    return paper.photo(ink, style, rng), text
+
+
+def nothing(
+    rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
+) -> tuple[np.ndarray, str]:
+    """A picture without any digit."""
+    height = int(rng.integers(60, 160))
+    style = paper.Style.draw(rng)
+    if kind == "texture":
+        grain = 2 ** int(rng.integers(1, 6))
+        small = rng.integers(0, 256, (400 // grain + 1, 400 // grain + 1, 3), np.uint8)
+        return cv2.resize(small, (400, 400), interpolation=cv2.INTER_CUBIC), ""
+    ink = {
+        "blank": lambda: np.zeros((3 * height, 4 * height), np.float32),
+        "letter": lambda: paper.letters(str(rng.choice(NO_DIGITS)), height, rng),
+        "word": lambda: paper.letters("".join(rng.choice(NO_DIGITS, int(rng.integers(3, 7)))), height, rng),
+        "shape": lambda: paper.shape(height, rng),
+        "scribble": lambda: paper.scribble(height, rng),
+    }[kind]()
+    return paper.photo(ink, style, rng), ""
+
+
+KINDS = {
+    **dict.fromkeys(
+        (
+            "thin",
+            "thick",
+            "tiny",
+            "tight",
+            "wide",
+            "inverted",
+            "photo",
+            "ruled",
+            "squared",
+            "yellow",
+            "kraft",
+            "gradient",
+            "shadow",
+            "corner",
+            "vignette",
+        ),
+        single,
+    ),
+    **{f"page {kind}": page for kind in ("plain", "touching", "slanted", "uneven", "photo", "row")},
+    **{f"no {kind}": nothing for kind in ("blank", "letter", "word", "shape", "scribble", "texture")},
+}
+
+
+def pictures(kind: str, count: int, split: Split, seed: int = 0) -> Iterator[tuple[np.ndarray, str]]:
+    """Pictures of a kind with their texts, the same ones each time."""
+    for i in range(count):
+        rng = np.random.default_rng([seed, i, sum(map(ord, kind))])
+
+        def draw(rng: Generator = rng) -> tuple[np.ndarray, str]:
+            while True:
+                at = int(rng.integers(len(split.labels)))
+                image, label = split.images[at], str(split.labels[at])
+                if paper.legible(image, label):
+                    return image, label
+
+        yield KINDS[kind](rng, draw, kind.rsplit(maxsplit=1)[-1])
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Insertions, deletions and changes that make ``b`` of ``a`` (V. Levenshtein 1966)."""
+    row = list(range(len(b) + 1))
+    for i, one in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (one != other))
+    return row[-1]
+
+
+def score(
+    read: Callable[..., Any], made: Iterator[tuple[Any, str]], *, single: bool = False
+) -> dict[str, float]:
+    """Shares: of texts read exactly, and of characters right."""
+    found = [(read(picture, single=single).text, text) for picture, text in made]
+    wrong = sum(edit_distance(*pair) for pair in found)
+    return {
+        "n": len(found),
+        "exact": sum(a == b for a, b in found) / len(found),
+        "characters": 1 - wrong / max(1, sum(len(text) for _, text in found)),
+    }
+
+
+def labelled(folder: Path, table: str) -> list[tuple[Path, str]]:
+    """Pictures that a CSV of ``folder`` names, with column ``label``, or ``rows`` separated by ``|``."""
+    with (folder / table).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        (folder / row["path"], (row.get("label") or row.get("rows") or "").replace("|", "\n")) for row in rows
+    ]
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Runs the benchmark, writes its JSON, prints a table."""
+    import_tensorflow()
+    from mnist_core.vision.predictor import Predictor
+
+    predictor = Predictor(args.run)
+    split = getattr(load("mnist", args.data_dir), args.split)
+    count = 2 if args.quick else args.count
+    results: dict[str, dict[str, float]] = {}
+
+    def add(name: str, made: Any, single: bool = False) -> None:
+        results[name] = score(predictor.read, made, single=single)
+        row = results[name]
+        print(
+            f"{name:16} {row['n']:5} exact {row['exact']:7.1%}  characters {row['characters']:7.1%}",
+            flush=True,
+        )
+
+    for kind in args.kinds or KINDS:
+        if KINDS[kind] is single:
+            add(f"{kind} (single)", pictures(kind, count, split, args.seed), single=True)
+        add(kind, pictures(kind, count, split, args.seed))
+    if args.folder:
+        for table in ("single.csv", "pages.csv"):
+            made = functools.partial(labelled, args.folder, table)
+            if table == "single.csv":
+                add(f"{table} (single)", made(), single=True)
+            add(table, made())
+    print(write("vision", args.json, {"split": args.split, "run": str(predictor.run), "kinds": results}))
+
+
+if __name__ == "__main__":
+    made = parser("vision", __doc__)
+    made.add_argument("--run", help="run directory (default: the shipped weights)")
+    made.add_argument("--data-dir", help="folder of the MNIST files")
+    made.add_argument("--split", choices=("train", "test"), default="test", help="default: %(default)s")
+    made.add_argument(
+        "--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"default: all of {', '.join(KINDS)}"
+    )
+    made.add_argument("--count", type=int, default=40, help="pictures of each kind (default: %(default)s)")
+    made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    made.add_argument("--folder", type=Path, help="also score a folder with single.csv and pages.csv")
+    main(made, measure)

@@ -1,0 +1,84 @@
+"""Pictures of what was seen: the digits marked, and the stages from a picture to the network."""
+
+import cv2
+import numpy as np
+
+from mnist_core.vision.ink import ink_strength
+from mnist_core.vision.parts import without_ruling
+from mnist_core.vision.predictor import Page
+from mnist_core.vision.read import shrink
+
+RED, BLACK = (40, 40, 220), (0, 0, 0)
+# Sides in pixels of a stage, of what the network got, and of the line of text above each.
+STAGE, SEEN, LINE = 360, 112, 18
+COLUMNS = 9
+
+
+def annotated(gray: np.ndarray, page: Page, side: int | None = None) -> np.ndarray:
+    """A picture with a box around each digit, and beside it what it is; uint8 BGR.
+
+    Args:
+      gray: uint8 [height, width].
+      side: longer side of the result, pixels; None keeps the picture's.
+    """
+    small = gray if side is None else shrink(gray, side)
+    picture = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
+    scale = max(small.shape) / max(gray.shape)
+    pen = max(1, round(max(small.shape) / 400))
+    for digit in page.digits:
+        x, y, width, height = (round(n * scale) for n in digit.box)
+        cv2.rectangle(picture, (x, y), (x + width, y + height), RED, pen)
+        size = max(0.4, height / 100)
+        cv2.putText(picture, f"{digit.digit}", (x, max(12, y - 3)), cv2.FONT_HERSHEY_SIMPLEX, size, RED, pen)
+    return picture
+
+
+def explained(gray: np.ndarray, page: Page) -> np.ndarray:
+    """The picture, its ink, what of that is taken as written, the digits, and each as the network got it.
+
+    Args:
+      gray: uint8 [height, width].
+      page: what was read in it.
+
+    Returns:
+      uint8 BGR [height, width, 3].
+    """
+    stages = [("picture", shrink(gray, STAGE))]
+    found = ink_strength(gray)
+    if found is None:
+        stages.append(("no ink apart from paper", np.full_like(stages[0][1], 255)))
+    else:
+        strength, threshold = found
+        mask = (strength > threshold).astype(np.uint8)
+        stages.append(("ink", 255 - np.uint8(255 * strength)))
+        stages.append((f"above {threshold:.2f}", 255 - 255 * mask))
+        stages.append(("without ruling", 255 - 255 * without_ruling(mask)))
+    stages.append((f"digits: {len(page.digits)}", annotated(gray, page, STAGE)))
+    rows = [_row([_panel(name, shrink(image, STAGE), STAGE) for name, image in stages])]
+    for first in range(0, len(page.digits), COLUMNS):
+        digits = page.digits[first : first + COLUMNS]
+        rows.append(
+            _row([_panel(f"{d.digit}  {d.probability:.1%}", _enlarged(d.image), SEEN) for d in digits])
+        )
+    width = max(row.shape[1] for row in rows)
+    white = [np.pad(row, ((0, 8), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    return np.concatenate(white)
+
+
+def _enlarged(image: np.ndarray) -> np.ndarray:
+    return cv2.resize(image, (SEEN, SEEN), interpolation=cv2.INTER_NEAREST)
+
+
+def _panel(title: str, image: np.ndarray, side: int) -> np.ndarray:
+    """An image in the middle of a square, its title above."""
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    panel = np.full((side + LINE, side + 8, 3), 255, np.uint8)
+    top, left = LINE + (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
+    panel[top : top + image.shape[0], left : left + image.shape[1]] = image
+    cv2.putText(panel, title, (2, LINE - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, BLACK, 1, cv2.LINE_AA)
+    return panel
+
+
+def _row(panels: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(panels, axis=1)

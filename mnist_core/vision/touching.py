@@ -1,0 +1,168 @@
+"""Digits that touch, and digits in two strokes: which reading of a part of a page convinces the network most.
+
+A part is cut along seams, paths from top to bottom that cross as little ink as they can (S. Avidan and A.
+Shamir, "Seam carving for content-aware image resizing", ACM Trans. Graphics 26, 2007). Of all ways to put
+the slices together the likeliest is taken, as R. Casey and E. Lecolinet call recognition-based ("A survey
+of methods and strategies in character segmentation", IEEE Trans. Pattern Analysis 18, 1996).
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from mnist_core.vision.segment import Piece, distance, joined, overlap
+
+# A piece is looked at when it is so wide, as a share of its height, or when the network is less sure of it.
+WIDE = 1.05
+NARROW = 0.6
+SURE = 0.95
+# Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
+# stroke that it crosses. Chosen on pages of training digits.
+DOUBT = 3.0
+CUT = 0.3
+CROSSING = 0.3
+MOST_SEAMS = 14
+
+Confidence = Callable[[list[Piece]], np.ndarray]
+
+
+def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
+    """The pieces with touching digits parted and broken ones joined.
+
+    Args:
+      height: of the page's digits.
+      confidence: gives float32 [n], the probabilities of the likeliest digit of each of n pieces.
+    """
+    if not pieces:
+        return []
+    pieces = _joined(pieces, height, confidence)
+    found = confidence(pieces)
+    result = []
+    for piece, sure in zip(pieces, found, strict=True):
+        aspect = piece.width / piece.height
+        if aspect > WIDE or (sure < SURE and aspect > NARROW):
+            result += _parted(piece, confidence)
+        else:
+            result.append(piece)
+    return result
+
+
+def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
+    """Joins neighbours one above the other, or one in the other, where the whole is the better digit."""
+    pairs = [
+        (i, j)
+        for i, a in enumerate(pieces)
+        for j, b in enumerate(pieces[:i])
+        if overlap(a, b) > 0.3 and distance(a, b) < 0.3 * height and joined(a, b).height < 1.6 * height
+    ]
+    if not pairs:
+        return pieces
+    wholes = [joined(pieces[i], pieces[j]) for i, j in pairs]
+    alone, together = np.log(confidence(pieces)), np.log(confidence(wholes))
+    gains = [
+        gain - alone[i] - alone[j] + (0.7 if overlap(pieces[i], pieces[j]) > 0.6 else 0.0)
+        for (i, j), gain in zip(pairs, together, strict=True)
+    ]
+    used: set[int] = set()
+    result = []
+    for at in np.argsort(gains)[::-1]:
+        pair = set(pairs[at])
+        if gains[at] > 0 and not pair & used:
+            used |= pair
+            result.append(wholes[at])
+    return result + [piece for i, piece in enumerate(pieces) if i not in used]
+
+
+def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
+    """The likeliest slices of a piece, perhaps the one that is the whole."""
+    seams, costs = _seams(piece.mask)
+    if not len(seams):
+        return [piece]
+    edges = [np.zeros(piece.height, int), *seams, np.full(piece.height, piece.width)]
+    spans, slices = [], []
+    for i in range(len(edges)):
+        for j in range(i + 1, len(edges)):
+            part = _slice(piece, edges[i], edges[j])
+            if part is not None and (part.width < 1.6 * part.height or (i, j) == (0, len(edges) - 1)):
+                spans.append((i, j))
+                slices.append(part)
+    scores = DOUBT * np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]
+    # best[j]: the score of the likeliest way to cover everything left of edge j, and its last slice.
+    best: dict[int, tuple[float, int]] = {0: (0.0, -1)}
+    for at in sorted(range(len(spans)), key=lambda at: spans[at][1]):
+        i, j = spans[at]
+        if i in best:
+            cut = CUT + CROSSING * costs[i - 1] if i else 0.0
+            score = best[i][0] + scores[at] - cut
+            if j not in best or score > best[j][0]:
+                best[j] = (score, at)
+    result: list[Piece] = []
+    j = len(edges) - 1
+    while j > 0:
+        at = best[j][1]
+        result.append(slices[at])
+        j = spans[at][0]
+    return result[::-1]
+
+
+def _strangeness(part: Piece, whole: Piece) -> float:
+    """Nats for a shape that digits seldom have: too wide, or lower than what it was cut from."""
+    aspect = part.width / part.height
+    return 4 * max(0.0, aspect - 0.95) + 4 * max(0.0, 0.6 - part.height / whole.height)
+
+
+def _slice(piece: Piece, left: np.ndarray, right: np.ndarray) -> Piece | None:
+    """What lies between two seams, without the crumbs of what lies beyond; None where that is little."""
+    columns = np.arange(piece.width)
+    mask = piece.mask * ((columns >= left[:, None]) & (columns < right[:, None])).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    keep = stats[:, 3] > 0.2 * piece.height
+    keep[0] = False
+    mask = keep[labels].astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(mask)
+    if height < 0.4 * piece.height:
+        return None
+    return Piece(mask[y : y + height, x : x + width], piece.x + x, piece.y + y)
+
+
+def _seams(mask: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
+    """Paths [height] of columns from left to right, and how many strokes' widths of ink each crosses."""
+    height, width = mask.shape
+    stroke = max(1.0, _stroke_width(mask))
+    step = max(1, round(max(width / (2 * MOST_SEAMS), height / 16)))
+    found: dict[int, tuple[float, np.ndarray]] = {}
+    for start in range(max(2, height // 8), width - max(2, height // 8), step):
+        path, ink = _seam(mask, start, reach=max(2, round(0.22 * height)))
+        key = round(float(path.mean()) / (0.7 * step))
+        if key not in found or ink < found[key][0]:
+            found[key] = (ink, path)
+    cheapest = sorted(found.values(), key=lambda seam: seam[0])[:MOST_SEAMS]
+    cheapest = [seam for seam in cheapest if seam[0] < 3.5 * stroke]
+    cheapest.sort(key=lambda seam: float(seam[1].mean()))
+    return [path for _, path in cheapest], [ink / stroke for ink, _ in cheapest]
+
+
+def _seam(mask: np.ndarray, start: int, reach: int) -> tuple[np.ndarray, float]:
+    """The path from top to bottom, within ``reach`` columns of ``start``, that crosses the least ink."""
+    low, high = max(0, start - reach), min(mask.shape[1], start + reach + 1)
+    bend = 0.02 * np.abs(np.arange(low, high) - start) / reach
+    cost = mask[:, low:high] + bend + 0.0
+    steps = np.zeros(cost.shape, int)
+    total = cost[0]
+    for row in range(1, len(cost)):
+        sides = np.stack([np.r_[np.inf, total[:-1]] + 0.02, total, np.r_[total[1:], np.inf] + 0.02])
+        steps[row] = sides.argmin(axis=0) - 1
+        total = sides.min(axis=0) + cost[row]
+    path = np.zeros(len(cost), int)
+    path[-1] = int(total.argmin())
+    for row in range(len(cost) - 1, 0, -1):
+        path[row - 1] = path[row] + steps[row, path[row]]
+    return path + low, float(mask[np.arange(len(cost)), path + low].sum())
+
+
+def _stroke_width(mask: np.ndarray) -> float:
+    """Twice the area over the outline's length."""
+    inside = np.pad(mask, 1).astype(np.int8)
+    edges = np.abs(np.diff(inside, axis=0)).sum() + np.abs(np.diff(inside, axis=1)).sum()
+    return 2 * float(mask.sum()) / max(1.0, 0.8 * float(edges))

@@ -1,0 +1,107 @@
+"""The shipped network reads pages of paper, and says no where there are no digits."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.ship import MOST_BYTES, temperature
+from benchmarks.vision import KINDS, edit_distance, pictures, score
+from mnist_core import runs
+from mnist_core.data.datasets import Split, load
+from mnist_core.data.synthetic import draw
+from mnist_core.vision.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return Predictor(log_dir=tmp_path_factory.mktemp("none"))
+
+
+@pytest.fixture(scope="module")
+def test_digits(mnist_dir) -> Split:
+    return load("mnist", mnist_dir).test
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("kind", ["page plain", "page row", "page slanted"])
+def test_pages_are_read_row_by_row(predictor, test_digits, kind):
+    found = score(predictor.read, pictures(kind, 6, test_digits))
+    assert found["characters"] > 0.9
+
+
+@pytest.mark.mnist
+def test_a_picture_of_one_digit_is_read_alike_whether_that_was_told_or_not(predictor, test_digits):
+    made = list(pictures("squared", 12, test_digits))
+    assert score(predictor.read, iter(made), single=True)["exact"] >= 10 / 12
+    assert score(predictor.read, iter(made))["exact"] >= 10 / 12
+
+
+@pytest.mark.mnist
+def test_boxes_hold_their_digits_and_come_in_reading_order(predictor, test_digits):
+    for picture, _ in pictures("page plain", 3, test_digits):
+        page = predictor.read(picture)
+        rows, at = page.text.split("\n"), 0
+        for row in rows:
+            boxes = [digit.box for digit in page.digits[at : at + len(row)]]
+            at += len(row)
+            centres = [x + width / 2 for x, _, width, _ in boxes]
+            assert centres == sorted(centres)
+            for x, y, width, height in boxes:
+                assert 0 <= x < x + width <= picture.shape[1]
+                assert 0 <= y < y + height <= picture.shape[0]
+                # There is ink in it.
+                assert np.ptp(picture[y : y + height, x : x + width]) > 60
+        assert at == len(page.digits)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("no ")])
+def test_what_is_no_digit_is_mostly_refused(predictor, kind):
+    nothing = Split(*draw(2, seed=0))
+    found = [predictor.read(picture).text for picture, _ in pictures(kind, 8, nothing)]
+    assert found.count("") >= 4
+
+
+def test_one_picture_taken_as_one_digit_gives_at_most_one(predictor):
+    nothing = Split(*draw(2, seed=0))
+    pages = [predictor.read(picture, single=True) for picture, _ in pictures("no word", 4, nothing)]
+    assert all(len(page.digits) <= 1 for page in pages)
+
+
+def test_the_shipped_weights_are_those_of_their_card():
+    (path,) = (runs.SHIPPED / "checkpoints").glob("*.npz")
+    card = (runs.SHIPPED / "CARD.md").read_text(encoding="utf-8")
+    assert path.stat().st_size < MOST_BYTES
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in card
+    model, directory = runs.load_model(runs.SHIPPED)
+    assert directory == runs.SHIPPED
+    digest = hashlib.sha256()
+    for variable in model.trainable_variables:
+        digest.update(variable.numpy().astype("<f4").tobytes())
+    result = json.loads((runs.SHIPPED / "result.json").read_text(encoding="utf-8"))
+    assert result["weights_sha256"] == digest.hexdigest()
+    assert digest.hexdigest() in card
+    assert f"{result['test_accuracy']:.2%}" in card
+
+
+@pytest.mark.mnist
+def test_the_shipped_weights_score_what_their_card_says(predictor, test_digits):
+    found = predictor.probabilities(test_digits.images[:2000])
+    right = found.argmax(axis=1) == test_digits.labels[:2000]
+    assert right.mean() > 0.985
+    # They are as sure as they are right.
+    assert abs(found.max(axis=1).mean() - right.mean()) < 0.005
+
+
+def test_a_temperature_undoes_what_logits_were_multiplied_by():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20_000, 10)) * 2
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (chances.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    assert temperature(3 * logits, labels) == pytest.approx(3, rel=0.05)
+
+
+@pytest.mark.parametrize(("a", "b", "steps"), [("", "", 0), ("12", "", 2), ("123", "13", 1), ("12", "21", 2)])
+def test_an_edit_distance_counts_steps(a, b, steps):
+    assert edit_distance(a, b) == edit_distance(b, a) == steps

@@ -1,0 +1,105 @@
+"""The parts of a page come in reading order, without what is no part of a digit; touching ones are cut."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mnist_core.vision.segment import Piece, pieces_of, rows_of
+from mnist_core.vision.touching import resolved
+
+HEIGHT = 40
+
+
+def ring(page: np.ndarray, x: int, y: int, height: int = HEIGHT) -> tuple[int, int]:
+    """Draws a 0 around (x, y), and gives its centre."""
+    cv2.ellipse(page, (x, y), (height // 3, height // 2), 0, 0, 360, 1, 4)
+    return x, y
+
+
+def written(slope: float = 0.0) -> tuple[np.ndarray, list[list[tuple[int, int]]]]:
+    """A page of three rows of 4, 2 and 5 rings that sink by ``slope``, and their centres."""
+    page = np.zeros((420, 500), np.uint8)
+    rows = [
+        [ring(page, x, round(90 + 90 * row + slope * x + (-1) ** i * 4)) for i, x in enumerate(places)]
+        for row, places in enumerate([(60, 130, 200, 330), (250, 420), (50, 110, 170, 300, 440)])
+    ]
+    return page, rows
+
+
+def centres(pieces: list[Piece]) -> np.ndarray:
+    return np.array([piece.centre for piece in pieces])
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.15, -0.15])
+def test_pieces_come_row_by_row_also_when_rows_slant(slope):
+    page, expected = written(slope)
+    pieces, height, _ = pieces_of(page)
+    assert height == pytest.approx(HEIGHT, abs=6)
+    rows = rows_of(pieces[::-1], height)
+    assert [len(row) for row in rows] == [4, 2, 5]
+    for row, places in zip(rows, expected, strict=True):
+        assert np.abs(centres(row) - places).max() <= 2
+
+
+def test_sizes_may_differ_within_a_row():
+    page = np.zeros((200, 420), np.uint8)
+    for i, height in enumerate((60, 36, 52, 40, 64)):
+        ring(page, 50 + 75 * i, 100, height)
+    pieces, height, _ = pieces_of(page)
+    assert [len(row) for row in rows_of(pieces, height)] == [5]
+
+
+def test_specks_lines_and_borders_are_no_pieces():
+    page, rows = written()
+    rng = np.random.default_rng(0)
+    page[rng.integers(0, 420, 60), rng.integers(0, 500, 60)] = 1
+    page[390:393] = 1
+    page[:, :12] = 1
+    page[20:24, 300:440] = 1
+    assert len(pieces_of(page)[0]) == sum(map(len, rows))
+
+
+def test_a_bar_belongs_to_the_digit_below_it():
+    page = np.zeros((200, 400), np.uint8)
+    ring(page, 60, 100, 80)
+    cv2.ellipse(page, (200, 115), (25, 28), 0, -120, 130, 1, 5)
+    page[66:71, 195:235] = 1
+    ring(page, 330, 100, 80)
+    pieces, height, _ = pieces_of(page)
+    assert len(pieces) == 3
+    boxes = sorted((piece.x, piece.y) for piece in pieces)
+    assert boxes[1][1] == 66
+    assert height == pytest.approx(80, abs=8)
+
+
+def test_an_empty_page_and_a_texture_hold_no_pieces():
+    assert pieces_of(np.zeros((90, 120), np.uint8)) == ([], 0.0, 0)
+    texture = np.zeros((600, 600), np.uint8)
+    for x in range(10, 590, 20):
+        for y in range(10, 590, 20):
+            cv2.circle(texture, (x, y), 6, 1, -1)
+    assert pieces_of(texture)[0] == []
+
+
+def narrow_is_sure(pieces: list[Piece]) -> np.ndarray:
+    """A judge to whom a digit is two thirds as wide as high."""
+    return np.array([np.exp(-3 * abs(piece.width / piece.height - 0.66)) for piece in pieces])
+
+
+def test_touching_pieces_are_cut_where_the_judge_is_surest():
+    page = np.zeros((200, 300), np.uint8)
+    expected = [ring(page, x, 100, 90) for x in (70, 134, 198)]
+    pieces, height, _ = pieces_of(page)
+    assert len(pieces) == 1
+    parted = resolved(pieces, height, narrow_is_sure)
+    assert len(parted) == 3
+    assert np.abs(centres(parted) - expected).max() <= 12
+    # Nothing is lost but crumbs.
+    assert sum(piece.mask.sum() for piece in parted) > 0.9 * page.sum()
+
+
+def test_what_the_judge_is_sure_of_stays_whole():
+    page, rows = written()
+    pieces, height, _ = pieces_of(page)
+    assert len(resolved(pieces, height, narrow_is_sure)) == sum(map(len, rows))
+    assert resolved([], height, narrow_is_sure) == []
