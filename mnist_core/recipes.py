@@ -19,7 +19,17 @@ RECIPES: dict[str, dict[str, Any]] = {
         "scribbles": 0.05,
         "ema": 0.999,
     },
-    "quick": {"epochs": 2, "shift": 1.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0},
+    # 99 % in seconds: little is seen twice, so that nothing is gained by changing it.
+    "quick": {
+        "model": "quicknet",
+        "epochs": 2,
+        "batch_size": 256,
+        "lr": 0.5,
+        "shift": 0.0,
+        "rotation": 0.0,
+        "scale": 0.0,
+        "shear": 0.0,
+    },
 }
 
 

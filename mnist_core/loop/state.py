@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_core import models
+from mnist_core import layers, models
 from mnist_core.config import Config
 from mnist_core.errors import InputError, UsageError
 from mnist_core.loop import sgd
@@ -99,7 +99,7 @@ class TrainState:
             raise UsageError(
                 "--precision mixed_float16 on several replicas needs --optimizer sgd; or use mixed_bfloat16"
             )
-        normalised = any(isinstance(layer, models.BatchNorm) for layer in self.model._flatten_layers())
+        normalised = any(isinstance(layer, layers.BatchNorm) for layer in self.model._flatten_layers())
         if normalised and config.gradient_accumulation > 1:
             raise UsageError(
                 "--gradient-accumulation on several replicas needs a network without BatchNorm, such as "

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_core import models
+from mnist_core import layers
 from mnist_core.config import Config
 from mnist_core.data.datasets import Dataset, Split
 from mnist_core.data.synthetic import draw
@@ -56,9 +56,9 @@ class Noisy(keras.Model):
 
     def __init__(self, stock_dropout: bool = False) -> None:
         super().__init__()
-        self.block = models.ConvBlock(4, pool=True, normalise=True)
+        self.block = layers.ConvBlock(4, pool=True, normalise=True)
         self.flatten = keras.layers.Flatten()
-        self.drop = (keras.layers.Dropout if stock_dropout else models.Dropout)(0.3)
+        self.drop = (keras.layers.Dropout if stock_dropout else layers.Dropout)(0.3)
         self.head = keras.layers.Dense(10)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
