@@ -76,6 +76,28 @@ class QuickNet(keras.Model):
 
 
 @register
+class TinyNet(keras.Model):
+    """Under 8,000 parameters: narrow convolutions, and the mean over the last map for a dense layer."""
+
+    def __init__(self, widths: tuple[int, ...] = (16, 16, 16, 16), **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.widths = tuple(widths)
+        # Every other one pools.
+        self.blocks = [ConvBlock(width, pool=i % 2 == 0, normalise=True) for i, width in enumerate(widths)]
+        self.mean = keras.layers.GlobalAveragePooling2D()
+        self.head = keras.layers.Dense(10)
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        features = images
+        for block in self.blocks:
+            features = block(features, training=training)
+        return self.head(self.mean(features))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "widths": self.widths}
+
+
+@register
 class KerasConvNet(keras.Model):
     """The 34,826 parameters of Keras's own MNIST example, the common yardstick of the benchmarks."""
 
@@ -143,6 +165,7 @@ MODELS: dict[str, type[keras.Model]] = {
     "digitnet": DigitNet,
     "digitnet_wide": DigitNetWide,
     "quicknet": QuickNet,
+    "tinynet": TinyNet,
     "lenet5": LeNet5,
     "mlp": MLP,
     "keras_convnet": KerasConvNet,

@@ -20,6 +20,10 @@ def test_networks_have_their_published_size(name: str, parameters: int) -> None:
     assert models.build(models.create(name)).count_params() == parameters
 
 
+def test_the_tiny_network_is_tiny() -> None:
+    assert models.build(models.create("tinynet")).count_params() < 8000
+
+
 @pytest.mark.parametrize("name", models.MODELS)
 def test_every_network_gives_ten_logits_an_image_in_the_precision_asked_for(name: str) -> None:
     for precision, dtype in (("float32", tf.float32), ("mixed_bfloat16", tf.bfloat16)):
@@ -37,6 +41,7 @@ def test_every_network_gives_ten_logits_an_image_in_the_precision_asked_for(name
         models.DigitNet(widths=(3, 5, 4), dropout=0.1),
         models.KerasConvNet(dropout=0.2),
         models.QuickNet(widths=(3, 4), hidden=5),
+        models.TinyNet(widths=(3, 4, 5)),
         models.LeNet5(),
         models.MLP(widths=(7, 6)),
     ],
