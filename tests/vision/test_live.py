@@ -211,10 +211,12 @@ def mouse(screen: str) -> Callable[..., str]:
 @contextlib.contextmanager
 def window(screen: str, do: Callable[..., str], folder: Path, *argv: object) -> Iterator[tuple]:
     """A `live` command, once its window is there: the process and the window's place."""
+    # As people have it, who never silence TensorFlow.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP")}
     with (folder / "stderr").open("wb") as stderr:
         command = [sys.executable, "-m", "runners.live", "--json", *map(str, argv)]
         process = subprocess.Popen(
-            command, env={**os.environ, "DISPLAY": screen}, stdout=subprocess.PIPE, stderr=stderr, text=True
+            command, env={**environment, "DISPLAY": screen}, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
     try:
         found = wait_until(lambda: process.poll() is not None or do("search", "--name", TITLE))
