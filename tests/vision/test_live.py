@@ -186,7 +186,7 @@ def screen() -> Iterator[str]:
     if not shutil.which("Xvfb") or not shutil.which("xdotool"):
         pytest.skip("no Xvfb or no xdotool: can't open a window and move a mouse")
     read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-noreset"]
     with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
         os.close(write)
         with os.fdopen(read) as pipe:
@@ -211,10 +211,12 @@ def mouse(screen: str) -> Callable[..., str]:
 @contextlib.contextmanager
 def window(screen: str, do: Callable[..., str], folder: Path, *argv: object) -> Iterator[tuple]:
     """A `live` command, once its window is there: the process and the window's place."""
+    # As people have it, who never silence TensorFlow.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP")}
     with (folder / "stderr").open("wb") as stderr:
         command = [sys.executable, "-m", "runners.live", "--json", *map(str, argv)]
         process = subprocess.Popen(
-            command, env={**os.environ, "DISPLAY": screen}, stdout=subprocess.PIPE, stderr=stderr, text=True
+            command, env={**environment, "DISPLAY": screen}, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
     try:
         found = wait_until(lambda: process.poll() is not None or do("search", "--name", TITLE))
@@ -243,7 +245,8 @@ def test_a_digit_drawn_with_the_mouse_is_read_while_it_is_drawn(whole, screen, m
         # While the button is down.
         wait_until(lambda: grab(screen)[top + 62 : top + 174, left + 574 : left + 686].max() > 200, 0.1)
         mouse("mouseup", 1)
-        assert (grab(screen)[top + 90 : top + 320, left + 280] == 0).all(), "the stroke is on the screen"
+        # The stroke, with the box around it.
+        wait_until(lambda: grab(screen)[top + 90 : top + 310, left + 280].max() < 60, 0.1)
         mouse("key", "q")
         stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 0
@@ -254,7 +257,7 @@ def test_a_digit_drawn_with_the_mouse_is_read_while_it_is_drawn(whole, screen, m
     assert (tmp_path / "stderr").read_text() == ""
 
 
-def test_a_window_that_is_closed_ends_a_video_and_its_file_is_whole(whole, video, screen, mouse, tmp_path):
+def test_who_leaves_a_video_in_a_window_has_a_whole_file(whole, screen, mouse, tmp_path):
     out = tmp_path / "out.avi"
     long = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(long), cv2.VideoWriter.fourcc(*"MJPG"), 5, (320, 240))
@@ -262,8 +265,7 @@ def test_a_window_that_is_closed_ends_a_video_and_its_file_is_whole(whole, video
         writer.write(frame(150))
     writer.release()
     with window(screen, mouse, tmp_path, "--run", whole, "--source", long, "--out", out) as (process, _):
-        for found in mouse("search", "--name", TITLE).split():
-            mouse("windowclose", found)
+        mouse("key", "q")
         stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert 0 < json.loads(stdout)["frames"] < 600

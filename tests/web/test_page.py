@@ -42,7 +42,7 @@ def page(
     page = browser.new_page(**options)
     page.set_default_timeout(PATIENCE_MS)
     errors, elsewhere = [], []
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))  # noqa: PLW0108 (only functions will do)
     page.on("request", lambda asked: elsewhere.append(asked.url))
     page.goto(server.url)
     yield page
