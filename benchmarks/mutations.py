@@ -1,7 +1,7 @@
 """What do damaged files do? Reads many, and reports crashes, the slowest, and the most memory that was held.
 
-A file is a small picture of one of seven formats with bits turned, bytes replaced or cut off, or numbers of its
-header replaced by others, small and huge.
+A file is a small picture of one of seven formats with bits turned, bytes replaced or cut off, or numbers of
+its header replaced by others, small and huge.
 """
 
 import argparse
