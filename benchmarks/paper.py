@@ -5,11 +5,12 @@ picture follows from its generator. Beside digits it writes what is no digit: le
 """
 
 import dataclasses
-import itertools
 
 import cv2
 import numpy as np
 from numpy.random import Generator
+
+from benchmarks.thinning import segments, skeleton
 
 PAPERS = ("plain", "ruled", "squared", "yellow", "kraft")
 LIGHTS = ("even", "gradient", "shadow", "corner", "vignette")
@@ -80,7 +81,7 @@ def stroke(digit: np.ndarray, height: int, pen: float | None = None) -> np.ndarr
     margin = int(pen) + 1
     line = np.zeros((size[1] + 2 * margin, size[0] + 2 * margin), np.float32)
     fine = 16
-    for a, b in _segments(_skeleton(mask)):
+    for a, b in segments(skeleton(mask)):
         ends = [tuple(round((v * scale + margin) * fine) for v in point) for point in (a, b)]
         cv2.line(line, *ends, 1.0, max(1, round(pen)), cv2.LINE_8 if pen < 1.5 else cv2.LINE_AA, 4)
     return line
@@ -276,31 +277,3 @@ def _light(kind: str, height: int, width: int, rng: Generator) -> np.ndarray:
     if kind == "vignette":
         return 1 - rng.uniform(0.3, 0.6) * ((x / width - 0.5) ** 2 + (y / height - 0.5) ** 2) * 1.6
     return np.ones((height, width), np.float32)
-
-
-def _skeleton(mask: np.ndarray) -> np.ndarray:
-    """Thins a mask to lines of one pixel (T. Zhang and C. Suen, Communications of the ACM 27, 1984)."""
-    image = np.pad(mask.astype(bool), 1)
-    around = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
-    changed = True
-    while changed:
-        changed = False
-        for first in (True, False):
-            p = [np.roll(image, (-dy, -dx), (0, 1)) for dy, dx in around]
-            count = sum(one.astype(np.int8) for one in p)
-            rises = sum((~a & b).astype(np.int8) for a, b in itertools.pairwise([*p, p[0]]))
-            n, e, s, w = p[0], p[2], p[4], p[6]
-            spare = ~(n & e & s) & ~(e & s & w) if first else ~(n & e & w) & ~(n & s & w)
-            out = image & (count >= 2) & (count <= 6) & (rises == 1) & spare
-            if out.any():
-                image, changed = image & ~out, True
-    return image[1:-1, 1:-1]
-
-
-def _segments(lines: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of neighbouring points (x, y) of lines of one pixel, smoothed a little; a lone point twice."""
-    points = np.argwhere(lines)[:, ::-1].astype(np.float32)
-    apart = np.abs(points[:, np.newaxis] - points[np.newaxis]).max(axis=2)
-    smooth = np.stack([points[near <= 2].mean(axis=0) for near in apart]) if len(points) else points
-    pairs = np.argwhere(np.triu(apart <= 1))
-    return [(smooth[i], smooth[j]) for i, j in pairs]

@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
-from mnist_core.vision.normalise import Box, Ink, find_ink, to_mnist
+from mnist_core.vision.normalise import Box, Ink, find_ink, to_mnist, views
 from mnist_core.vision.page import SURE, find_rows
 from mnist_core.vision.read import read_image, to_gray
 
@@ -21,8 +21,8 @@ class Digit:
     Attributes:
       digit: the most probable one, of this ``probability``.
       box: x, y, width, height in the picture's pixels.
-      probabilities: float32 ``[10]``.
-      image: uint8 ``[28, 28]``, what the network saw.
+      probabilities: float32 ``[10]``, the mean over some views of the image.
+      image: uint8 ``[28, 28]``, what the network saw, a little narrower and slanted.
     """
 
     digit: int
@@ -69,6 +69,15 @@ class Predictor:
         """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black."""
         return self._engine(images)
 
+    def recognise(self, images: np.ndarray) -> np.ndarray:
+        """As `probabilities`, the mean over several `views` of each image, which strangers' writing needs."""
+        shown = views(images)
+        return (
+            self.probabilities(shown.reshape(-1, *images.shape[1:]))
+            .reshape(*shown.shape[:2], 10)
+            .mean(axis=0)
+        )
+
     def read(self, image: str | Path | np.ndarray, *, single: bool = False) -> Page:
         """Reads a picture: a file, or an array as `to_gray` takes it.
 
@@ -96,10 +105,10 @@ class Predictor:
         images = np.stack([to_mnist(ink.strength) for ink in inks])
         return [
             Digit(int(chances.argmax()), float(chances.max()), ink.box, chances, image)
-            for ink, image, chances in zip(inks, images, self.probabilities(images), strict=True)
+            for ink, image, chances in zip(inks, images, self.recognise(images), strict=True)
         ]
 
     def _confidence(self, inks: list[Ink]) -> np.ndarray:
         """float32 [n], the probability of the likeliest digit of each."""
         images = np.stack([to_mnist(ink.strength) for ink in inks])
-        return self.probabilities(images).max(axis=1)
+        return self.recognise(images).max(axis=1)

@@ -109,8 +109,8 @@ def _check_header(path: str | Path, data: bytes) -> bool:
     """Refuses a huge picture before it is decoded; gives whether it is stored upright."""
     try:
         with warnings.catch_warnings():
-            # The limit is ours.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # The limit is ours, and a damaged file is told of in one line.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 width, height = image.size
                 upright = image.format == "TIFF" or image.getexif().get(ExifTags.Base.Orientation, 1) == 1

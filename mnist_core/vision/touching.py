@@ -15,13 +15,13 @@ from mnist_core.vision.segment import Piece, distance, joined, overlap
 
 # A piece is looked at when it is so wide, as a share of its height, or when the network is less sure of it.
 WIDE = 1.05
-NARROW = 0.6
+NARROW = 0.75
 SURE = 0.95
 # Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
 # stroke that it crosses. Chosen on pages of training digits.
-DOUBT = 3.0
-CUT = 0.3
-CROSSING = 0.3
+DOUBT = 2.0
+CUT = 0.7
+CROSSING = 0.4
 MOST_SEAMS = 14
 
 Confidence = Callable[[list[Piece]], np.ndarray]

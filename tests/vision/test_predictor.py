@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_core.errors import InputError
-from mnist_core.vision.normalise import normalise
+from mnist_core.vision.normalise import VIEWS, normalise, views
 from mnist_core.vision.predictor import Predictor
 
 
@@ -54,7 +54,7 @@ def test_probabilities_are_the_softmax_of_the_network_at_inference(network, pred
 
 def test_a_picture_is_normalised_and_its_likeliest_digit_is_given(predictor):
     page = predictor.read(picture(), single=True)
-    probabilities = predictor.probabilities(normalise(picture())[np.newaxis])[0]
+    probabilities = predictor.recognise(normalise(picture())[np.newaxis])[0]
     likeliest = int(probabilities.argmax())
     (digit,) = page.digits
     assert (digit.digit, digit.probability, page.text) == (
@@ -64,6 +64,26 @@ def test_a_picture_is_normalised_and_its_likeliest_digit_is_given(predictor):
     )
     np.testing.assert_array_equal(digit.probabilities, probabilities)
     assert np.abs(np.subtract(digit.box, cv2.boundingRect(255 - picture() - 25))).max() <= 3
+
+
+def test_recognition_is_the_mean_over_views(predictor):
+    images = random_images(3)
+    shown = views(images)
+    assert (shown.shape, shown.dtype) == ((len(VIEWS), 3, 28, 28), np.uint8)
+    expected = np.mean([predictor.probabilities(view) for view in shown], axis=0)
+    assert np.allclose(predictor.recognise(images), expected, atol=1e-6)
+    assert np.allclose(predictor.recognise(images).sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_view_is_narrower_or_slanted_about_the_centre():
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[:, 4:24, 6:22] = 255
+    for view, (width, slant) in zip(views(image), VIEWS, strict=True):
+        ink = view[0].astype(float) / 255
+        assert ink.sum() == pytest.approx(width * 20 * 16, rel=0.02)
+        middles = (ink[4:24] * np.arange(28)).sum(axis=1) / ink[4:24].sum(axis=1)
+        assert middles.mean() == pytest.approx(13.5, abs=0.05)
+        assert np.diff(middles).mean() == pytest.approx(slant, abs=0.02)
 
 
 def test_a_file_and_its_pixels_are_read_alike(predictor, tmp_path):
