@@ -11,7 +11,7 @@ from mnist_core.vision.ink import WORKING_SIDE, ink_strength
 from mnist_core.vision.normalise import Box, Ink, cut_out, moved, to_picture, without_edge, without_frame
 from mnist_core.vision.parts import THUMBNAIL, is_sheet
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
-from mnist_core.vision.touching import resolved
+from mnist_core.vision.touching import WIDE, resolved
 
 # Longer side, in pixels, of the copy in which the digits of a page are cut out, where ...
 PAGE_SIDE = 1152
@@ -104,11 +104,14 @@ def _digits(
     pieces: list[Piece], height: float, confidence: Callable[[list[Piece]], np.ndarray]
 ) -> list[Piece]:
     """The pieces that are digits; none where they are fewer than two, or most are something else."""
+    if len(pieces) == 1 and pieces[0].width < WIDE * pieces[0].height:
+        return []
     pieces = resolved(pieces, height, confidence)
     if len(pieces) < 2:
         return []
     chances = confidence(pieces)
-    if (chances >= SURE).mean() < LEAST_SHARE:
+    # Two or three pieces may as well be the strokes of a letter.
+    if (chances >= SURE).mean() < (1.0 if len(pieces) < 4 else LEAST_SHARE):
         return []
     digits = [
         piece
