@@ -124,8 +124,8 @@ def test_flags_win_over_toml_which_wins_over_the_recipe_which_wins_over_the_defa
     path.write_text('recipe = "quick"\nepochs = 5\nlr = 0.5\n')
     given = settings("--config", path, "--lr", "0.7")
     config = Config.from_mapping(given)
-    assert (config.lr, config.epochs, config.shift, config.batch_size) == (0.7, 5, 1.0, Config().batch_size)
-    assert Config().shift != 1.0
+    assert (config.lr, config.epochs, config.shift, config.momentum) == (0.7, 5, 0.0, Config().momentum)
+    assert Config().shift != 0.0
     assert config.recipe == "quick"
 
 

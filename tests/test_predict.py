@@ -9,7 +9,6 @@ import pytest
 
 from mnist_core.data.synthetic import draw
 from mnist_core.runs import SHIPPED
-from tests.forks import Forks, Training
 from tests.invoke import call
 
 DRAWN, LABELS = draw(200, seed=1)
@@ -17,12 +16,9 @@ LEFT, TOP, ZOOM = 70, 40, 6
 
 
 @pytest.fixture(scope="module")
-def log_dir(forks: Forks, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("predict")
-    argv = ["--json", "--dataset", drawn, "--model", "mlp", "--epochs", "12", "--lr", "0.03"]
-    argv += ["--log-dir", folder / "logs"]
-    Training(forks, list(map(str, argv)), folder / "output").result()
-    return folder / "logs"
+def log_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """No logs: the weights that come with the package read."""
+    return tmp_path_factory.mktemp("predict")
 
 
 def picture(path: Path, digit: int = 0, *, ink: int = 20, paper: int = 230) -> Path:

@@ -17,6 +17,7 @@ from mnist_core.loop.interrupt import SIGNALS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     cli.add_run_argument(parser)
+    cli.add_engine_argument(parser)
     parser.add_argument(
         "--source",
         default="pad",
@@ -44,7 +45,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
 
 
 def _draw(args: argparse.Namespace) -> cli.Answer:
-    predictor = cli.import_predictor()(args.run, args.log_dir)
+    predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
     import numpy as np
 
     from mnist_core.vision.live import draw
@@ -61,7 +62,7 @@ def _watch(args: argparse.Namespace) -> cli.Answer:
     recorder = Recorder(args.out, source.frames_per_second) if args.out else None
     whole = False
     try:
-        predictor = cli.import_predictor()(args.run, args.log_dir)
+        predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
         from mnist_core.vision.live import TITLE, watch
         from mnist_core.vision.window import Window
 

@@ -15,6 +15,7 @@ from mnist_core.errors import MnistCoreError, UsageError, warn
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
     cli.add_run_argument(parser)
+    cli.add_engine_argument(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: %(default)s)")
 
@@ -29,7 +30,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
         from mnist_core.web.together import SharedPredictor
         from mnist_core.web.upload import Limits
 
-        predictor = SharedPredictor(args.run, args.log_dir)
+        predictor = SharedPredictor(args.run, args.log_dir, engine=args.engine)
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         line = f"{url} reads with {predictor.run}; Ctrl-C ends it"

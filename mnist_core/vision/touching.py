@@ -18,7 +18,7 @@ WIDE = 1.05
 NARROW = 0.75
 SURE = 0.95
 # Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
-# stroke that it crosses. Chosen on pages of training digits.
+# stroke that it crosses. Set by hand, looking at pages of training digits.
 DOUBT = 2.0
 CUT = 0.7
 CROSSING = 0.4

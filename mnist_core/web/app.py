@@ -94,17 +94,6 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
     app = FastAPI(title="mnist_core", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.counts = counts = {"pictures": 0, "waiting": 0}
 
-    def read(data: bytes) -> dict[str, Any]:
-        gray = decode(data, limits)
-        page = predictor.read(gray)
-        return {
-            "status": "ok" if page.digits else "no_digit",
-            "text": page.text,
-            "digits": [_digit(one) for one in page.digits],
-            "width": gray.shape[1],
-            "height": gray.shape[0],
-        }
-
     @contextlib.contextmanager
     def a_place() -> Iterator[None]:
         if counts["waiting"] >= limits.pictures:
@@ -129,7 +118,7 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
             body = await receive(request, limits)
             begin = time.perf_counter()
             picture = await extract(request, body)
-            reading = asyncio.get_running_loop().run_in_executor(readers, read, picture)
+            reading = asyncio.get_running_loop().run_in_executor(readers, _read, predictor, picture, limits)
             try:
                 answer = await asyncio.wait_for(reading, limits.answer_seconds)
             except TimeoutError:
@@ -145,6 +134,18 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
     _add_page(app)
     _add_errors(app)
     return app
+
+
+def _read(predictor: SharedPredictor, picture: bytes, limits: Limits) -> dict[str, Any]:
+    gray = decode(picture, limits)
+    page = predictor.read(gray)
+    return {
+        "status": "ok" if page.digits else "no_digit",
+        "text": page.text,
+        "digits": [_digit(one) for one in page.digits],
+        "width": gray.shape[1],
+        "height": gray.shape[0],
+    }
 
 
 def _digit(one: Digit) -> dict[str, Any]:

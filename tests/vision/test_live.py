@@ -255,18 +255,3 @@ def test_a_digit_drawn_with_the_mouse_is_read_while_it_is_drawn(whole, screen, m
     assert result["frames"] > 0
     assert result["redraw_ms_p95"] > 0
     assert (tmp_path / "stderr").read_text() == ""
-
-
-def test_who_leaves_a_video_in_a_window_has_a_whole_file(whole, screen, mouse, tmp_path):
-    out = tmp_path / "out.avi"
-    long = tmp_path / "long.avi"
-    writer = cv2.VideoWriter(str(long), cv2.VideoWriter.fourcc(*"MJPG"), 5, (320, 240))
-    for _ in range(600):
-        writer.write(frame(150))
-    writer.release()
-    with window(screen, mouse, tmp_path, "--run", whole, "--source", long, "--out", out) as (process, _):
-        mouse("key", "q")
-        stdout, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert 0 < json.loads(stdout)["frames"] < 600
-    assert len(frames_of(out)) == json.loads(stdout)["frames"]
