@@ -266,9 +266,9 @@ def test_an_address_that_can_not_be_is_one_line(capsys, flags):
     assert flags[1] in call(capsys, "serve", *flags).failure(2)
 
 
-def test_without_a_run_one_line_says_what_to_do(tmp_path, capsys):
-    done = call(capsys, "serve", "--port", 0, "--log-dir", tmp_path / "none")
-    assert "train one" in done.failure(3)
+def test_a_run_that_is_not_there_is_one_line(tmp_path, capsys):
+    done = call(capsys, "serve", "--port", 0, "--run", tmp_path / "none")
+    assert str(tmp_path / "none") in done.failure(3)
 
 
 def test_without_the_extra_one_line_says_which_to_install(tmp_path):
