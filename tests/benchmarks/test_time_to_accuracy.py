@@ -10,19 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_warm_training_is_the_recipes_and_a_cold_one_holds_the_start(tmp_path: Path) -> None:
+def test_a_warm_training_is_the_recipes(tmp_path: Path) -> None:
     path = tmp_path / "time.json"
-    flags = ["--dataset", "digits", "--only", "no other", "--seeds", "2", "--cold", "1", "--json", str(path)]
+    flags = ["--dataset", "digits", "--only", "no other", "--seeds", "1", "--cold", "0", "--json", str(path)]
     command = [sys.executable, "-m", "benchmarks.time_to_accuracy", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     row = json.loads(path.read_text())["rows"]["ours, 99 %"]
-    assert row["warm_seconds"]["n"] == row["test_accuracy"]["n"] == 2
-    assert row["cold_seconds"]["min"] > row["warm_seconds"]["max"] > 0
+    assert row["warm_seconds"]["n"] == row["test_accuracy"]["n"] == 1
+    assert row["warm_seconds"]["min"] > 0
     assert path.with_suffix(".png").stat().st_size > 1000
-    trained = train("--seed", "1", "--log-dir", str(tmp_path))
+    trained = train("--seed", "0", "--log-dir", str(tmp_path))
     # The compiling block before must leave no trace in the weights.
-    assert row["test_accuracy"]["values"][1] == pytest.approx(trained["test_accuracy"])
+    assert row["test_accuracy"]["values"][0] == pytest.approx(trained["test_accuracy"])
 
 
 def train(*flags: str) -> dict:
