@@ -129,10 +129,10 @@ def import_tensorflow() -> None:
     """
     from mnist_core.diagnosis import backend_problem
 
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        _import_tensorflow_silently()
     if wrong := backend_problem():
         raise UsageError(f"{wrong.cause}; {wrong.remedy}")
+    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        _import_tensorflow_silently()
 
 
 def import_opencv() -> None:

@@ -324,7 +324,7 @@ def test_a_history_that_is_none_is_named(run, capsys, content):
 
 @pytest.mark.parametrize(
     ("command", "flag"),
-    [("evaluate", "--run"), ("plot", "--run"), ("train", "--resume"), ("evaluate", "--log-dir")],
+    [("evaluate", "--run"), ("plot", "--run"), ("train", "--resume"), ("plot", "--log-dir")],
 )
 def test_a_run_that_is_not_there_is_named(capsys, tmp_path, command, flag):
     done = call(capsys, command, flag, tmp_path / "absent")

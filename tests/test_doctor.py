@@ -33,7 +33,7 @@ seen["again"] = [device.choose(name).name for name in ("auto", "cpu") * 3]
 seen["why no gpu"] = diagnosis.why_no_gpu()[0].cause
 diagnosis.ROOT = other
 seen["why not with a driver"] = diagnosis.why_no_gpu()[0].cause
-devices = {"absent": device.Device("/GPU:99", "gpu", "none such", "float32", "")}
+devices = {"absent": device.Device("/GPU:99", "gpu", "none such", "float32", 1, "")}
 for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
     devices[precision] = device.choose("cpu", precision)
 for name in devices:
