@@ -17,12 +17,12 @@ def peers(*flags: str) -> subprocess.CompletedProcess:
 
 def test_keras_trains_what_we_train_and_both_have_a_speed(tmp_path: Path) -> None:
     path = tmp_path / "peers.json"
-    done = peers("--quick", "--batch-size", "32", "--only", "our layers", "--json", str(path))
+    done = peers("--quick", "--batch-size", "32", "--only", "our layers, bfloat16", "--json", str(path))
     assert done.returncode == 0, done.stderr
     result = json.loads(path.read_text())
     assert (result["benchmark"], result["schema"], result["device"]) == ("peers", 2, "cpu")
     rows = result["batch_sizes"]["32"]
-    assert {"ours", "Keras fit, tuned, our layers"} <= set(rows)
+    assert {"ours", "Keras fit, tuned, our layers, bfloat16"} == set(rows)
     for row in rows.values():
         assert row["mean_loss_without_dropout"] == pytest.approx(
             rows["ours"]["mean_loss_without_dropout"], abs=0.03
