@@ -10,6 +10,23 @@ from benchmarks.contestants.pace import Pace, batches, problem, start
 from mnist_core import models
 
 
+def example(dropout: float, head: keras.layers.Layer) -> keras.Model:
+    """The network of Keras's MNIST example, ended by ``head``."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(dropout),
+            head,
+        ]
+    )
+
+
 def make(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[keras.Model, Any, Any]:
     """The network with the first weights, its optimizer and its loss.
 
@@ -23,19 +40,7 @@ def make(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[keras
         model = models.build(models.KerasConvNet(settings["dropout"]))
         start(model, arrays)
         return model, optimizer, loss
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dropout(settings["dropout"]),
-            layers.Dense(10, dtype="float32"),
-        ]
-    )
+    model = example(settings["dropout"], keras.layers.Dense(10, dtype="float32"))
     start(model, arrays)
     return model, optimizer, loss
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from benchmarks.contestants.keras_fit import example
 from benchmarks.contestants.race_to import images, serve, settings
 
 EPOCHS = 15
@@ -21,22 +22,10 @@ def main() -> None:
     train_targets, test_targets = (
         keras.utils.to_categorical(part, 10) for part in (train_labels, test_labels)
     )
-    layers = keras.layers
 
     def prepare(seed: int) -> Callable[[], Iterator[float]]:
         keras.utils.set_random_seed(seed)
-        model = keras.Sequential(
-            [
-                keras.Input((28, 28, 1)),
-                layers.Conv2D(32, 3, activation="relu"),
-                layers.MaxPooling2D(),
-                layers.Conv2D(64, 3, activation="relu"),
-                layers.MaxPooling2D(),
-                layers.Flatten(),
-                layers.Dropout(0.5),
-                layers.Dense(10, activation="softmax"),
-            ]
-        )
+        model = example(0.5, keras.layers.Dense(10, activation="softmax"))
         model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
         if not given["cold"]:
             first = model.get_weights()

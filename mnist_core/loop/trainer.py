@@ -90,15 +90,15 @@ class Trainer:
     def fit(self, directory: Path | None = None) -> Result:
         """Trains to the end and scores the last weights on the test images.
 
-          Args:
-            directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
+        Args:
+          directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
 
-          Raises:
-            UsageError: the model can't be saved in a run directory.
-            DivergedError: the loss became NaN or infinite.
-            InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
-            DeviceError: the device is out of memory.
-        HookError: a hook failed.
+        Raises:
+          UsageError: the model can't be saved in a run directory.
+          DivergedError: the loss became NaN or infinite.
+          InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
+          DeviceError: the device is out of memory.
+          HookError: a hook failed.
         """
         run = self.run
         run.directory = directory
