@@ -54,7 +54,7 @@ def mutated(data: bytes, rng: Generator) -> bytes:
 
 def measure(args: argparse.Namespace) -> None:
     """Runs the benchmark, writes its JSON, prints one line."""
-    from mnist_core.vision.normalise import find_ink
+    from mnist_core.vision.normalise import normalise
     from mnist_core.vision.read import read_image
 
     rng = np.random.default_rng(args.seed)
@@ -68,7 +68,7 @@ def measure(args: argparse.Namespace) -> None:
             path.write_bytes(mutated(files[i % len(files)], rng))
             start = time.perf_counter()
             try:
-                find_ink(read_image(path))
+                normalise(read_image(path))
                 read += 1
             except InputError:
                 pass

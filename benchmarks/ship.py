@@ -58,7 +58,10 @@ def ship(args: argparse.Namespace) -> None:
     path = Checkpoints(args.out / "checkpoints").save(int(result["steps"]), groups, meta)
     if path.stat().st_size > MOST_BYTES:
         raise RuntimeError(f"{path} has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
-    write_json(args.out / runs.CONFIG, config.replace(data_dir=None, log_dir="logs", device="auto").to_json())
+    write_json(
+        args.out / runs.CONFIG,
+        config.replace(data_dir=None, log_dir="logs", run_name="", device="auto").to_json(),
+    )
     write_json(args.out / runs.RESULT, result)
     with atomic_write(args.out / "CARD.md") as file:
         file.write(_card(args.run, result, path).encode())
@@ -131,10 +134,10 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
 | MNIST test accuracy | {result["test_accuracy"]:.2%}, {errors} of {result["test_count"]:,} wrong |
 | expected calibration error | {result["test_calibration_error"]:.3%} (15 bins, test images) |
 
-For digits that people write by hand, one or many in a picture. It was never shown letters, and knows of other
-marks only from random strokes: what looks much like a digit is read as one. Earlier versions of the recipe
-were scored on the test images too, and these scores were known when it was changed: the accuracy above is
-slightly optimistic.
+For digits that people write by hand, one or many in a picture. It was never shown letters; of what is no digit
+it knows random strokes, figures, turned digits and pairs of digits, so that what looks much like a digit is
+read as one. Earlier versions of the recipe were scored on the test images too, and these scores were known
+when it was changed: the accuracy above is slightly optimistic.
 """
 
 

@@ -81,8 +81,8 @@ class Config:
         0.0, "augmentation: largest elastic displacement, pixels", group="data", low=0, high=14
     )
     blur: float = setting(0.0, "augmentation: largest blur, 0-1", group="data", low=0, high=1)
-    scribbles: float = setting(
-        0.0, "augmentation: share of images replaced by random strokes", group="data", low=0, below=1
+    outliers: float = setting(
+        0.0, "augmentation: share of images replaced by what is no digit", group="data", low=0, below=1
     )
 
     # Model and optimisation
@@ -129,6 +129,10 @@ class Config:
         group="optimisation",
         low=0,
         below=1,
+    )
+
+    tta: bool = setting(
+        False, "score the mean over views of each image, a little turned and sized", group="optimisation"
     )
 
     # Device

@@ -30,7 +30,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     data = load(args.dataset or runs.dataset_of(directory), args.data_dir or config.data_dir, mmap=True)
     device.choose("auto", "float32")
     model, _ = runs.load_model(directory)
-    report = Evaluator(model, config.batch_size)(data.test)
+    report = Evaluator(model, config.batch_size, tta=config.tta)(data.test)
     rows = [
         "{digit:<5}  {precision:9.4f}  {recall:6.4f}  {f1:6.4f}  {support:6d}".format(**row)
         for row in report.per_class

@@ -1,8 +1,7 @@
 """Augmentation inside the graph: every image its own random map, stroke thickness and blur.
 
 Elastic maps follow P. Simard, D. Steinkraus and J. Platt, "Best practices for convolutional neural networks
-applied to visual document analysis", ICDAR 2003. Scribbles in the place of digits are an outlier exposure
-(D. Hendrycks, M. Mazeika and T. Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019).
+applied to visual document analysis", ICDAR 2003.
 """
 
 import dataclasses
@@ -12,13 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.config import Config
+from mnist_core.data.outliers import with_outliers
 from mnist_core.randomness import StepRandom
 
-STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness", "elastic", "blur", "scribbles")
+STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness", "elastic", "blur", "outliers")
 # Points of a side of the grid whose displacements an elastic map blends.
 KNOTS = 5
-# A scribble's strokes, the points of each, and the longer side of its box in pixels, which is MNIST's.
-STROKES, POINTS, SCRIBBLE_SIDE = 4, 20, 19.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class Augmentation:
     thickness: float = 0.0
     elastic: float = 0.0
     blur: float = 0.0
-    scribbles: float = 0.0
+    outliers: float = 0.0
     jit: bool = False  # compiled by XLA
 
     @classmethod
@@ -41,16 +39,19 @@ class Augmentation:
         strengths = {name: getattr(config, name) for name in STRENGTHS}
         return cls(**strengths, jit=config.jit == "on")
 
-    def __call__(self, images: tf.Tensor, random: StepRandom) -> tf.Tensor:
-        """Changes ``images``, float32 ``[n, h, w, 1]`` in [0, 1], by draws from ``random``."""
-        if self.scribbles:
-            # The label stays; as it tells nothing about the strokes, what is learned is to be unsure. They
-            # come first, because what is done to digits alone would tell the two apart.
-            chosen = random.uniform([1, 1, 1]) < self.scribbles
-            images = tf.where(chosen, _scribbles(images.shape[1:3], random), images)
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor, random: StepRandom
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Changes ``images``, float32 ``[n, h, w, 1]`` in [0, 1], by draws from ``random``.
+
+        ``labels``, int32 ``[n]``, stay, but for those of outliers.
+        """
+        sample = _warp_xla if self.jit else warp
+        if self.outliers:
+            # They come first, because what is done to digits alone would tell the two apart.
+            images, labels = with_outliers(images, labels, self.outliers, random, sample)
         if self.shift or self.rotation or self.scale or self.shear:
-            warp = _warp_xla if self.jit else _warp
-            images = warp(images, self._transforms(images.shape[1:3], random))
+            images = sample(images, self._transforms(images.shape[1:3], random))
         if self.elastic:
             images = _bend(images, random.uniform([2, KNOTS, KNOTS], -self.elastic, self.elastic))
         if self.thickness:
@@ -59,7 +60,7 @@ class Augmentation:
             images += random.uniform([1, 1, 1], 0.0, self.blur) * (_mean_of_neighbours(images) - images)
             # Full ink stays white, as in a picture that is read.
             images /= tf.maximum(tf.reduce_max(images, [1, 2, 3], keepdims=True), 0.3)
-        return images
+        return images, labels
 
     def _transforms(self, size: tuple[int, int], random: StepRandom) -> tf.Tensor:
         """float32 ``[n, 8]`` projective rows that map output to input pixels, about the centre."""
@@ -78,7 +79,7 @@ class Augmentation:
         return tf.stack([a, b, x, c, d, y, zero, zero], axis=1)
 
 
-def _warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+def warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
     """Bilinear sampling at where ``transforms`` send each pixel; black outside."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
@@ -144,31 +145,3 @@ def _thicken(images: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:
 
 def _mean_of_neighbours(images: tf.Tensor) -> tf.Tensor:
     return tf.nn.avg_pool2d(tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]]), 3, 1, "VALID")
-
-
-def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
-    """Two to four curved strokes in the frame of a digit; float32 ``[n, h, w, 1]`` in [0, 1]."""
-    ends = random.uniform([STROKES, 3, 2])
-    choices = random.uniform([STROKES, 2])
-    # Half of the strokes begin where the one before ended, as letters do.
-    before = tf.concat([ends[:, :1, 0], ends[:, :-1, 2]], axis=1)
-    first = tf.where(choices[..., :1] < 0.5, before, ends[:, :, 0])
-    last = ends[:, :, 2]
-    bend = (first + last) / 2 + (ends[:, :, 1] - 0.5) * random.uniform([STROKES, 1], 0.0, 2.0)
-    t = tf.reshape(tf.linspace(0.0, 1.0, POINTS), [1, 1, POINTS, 1])
-    first, bend, last = first[:, :, tf.newaxis], bend[:, :, tf.newaxis], last[:, :, tf.newaxis]
-    points = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
-    # A stroke that is left out lies under the first.
-    there = (choices[..., 1] < 0.5) | (tf.range(STROKES) < 2)
-    points = tf.where(there[..., tf.newaxis, tf.newaxis], points, points[:, :1])
-    points = tf.reshape(points, [-1, STROKES * POINTS, 2])
-    low, high = tf.reduce_min(points, 1, keepdims=True), tf.reduce_max(points, 1, keepdims=True)
-    scale = SCRIBBLE_SIDE / tf.reduce_max(high - low, 2, keepdims=True)
-    points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in size]
-    # A round pen at every point; its two directions are drawn apart and multiplied.
-    width = random.uniform([1, 1], 0.6, 1.1)
-    y, x = (
-        tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2)
-        for i, n in enumerate(size)
-    )
-    return tf.minimum(1.2 * tf.matmul(y, x, transpose_a=True), 1.0)[..., tf.newaxis]

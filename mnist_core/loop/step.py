@@ -148,4 +148,5 @@ class TrainStep:
         random = StepRandom(self.config.seed, step, batch.size, batch.rows)
         images = tf.cast(batch.images[..., tf.newaxis], tf.float32) / 255.0
         with step_random(random):
-            return self.gradients(batch._replace(images=self.augment(images, random)))
+            images, labels = self.augment(images, batch.labels, random)
+            return self.gradients(batch._replace(images=images, labels=labels))

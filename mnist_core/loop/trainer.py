@@ -82,7 +82,7 @@ class Trainer:
             self.state = self._make_state(model, optimizer)
         self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
         self._step = step(config, self.state, schedule.from_config(config, self.run.total_steps))
-        self._evaluator = Evaluator(self.state.model)
+        self._evaluator = Evaluator(self.state.model, tta=config.tta)
         self._hooks = Hooks([*self._stopping_hooks(), *hooks])
         self._checkpoints: Checkpoints | None = None
         self.block: Block | None = None

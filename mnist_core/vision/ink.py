@@ -20,9 +20,16 @@ SMALLEST_SIDE = 32
 # Candidates for the square of the closing, as shares of the longer side, and its least size in pixels.
 ELEMENTS = (0.06, 0.1, 0.16, 0.25, 0.4, 0.65, 1.0)
 SMALLEST_ELEMENT = 5
+# What is thicker, as a share of its longer side, is no stroke.
+THICKEST = 0.35
+# How much the polarity counts that is less likely. Bright ink has nearly no dark counterpart; light has.
+OTHER_POLARITY = 0.75
+CLEARLY_BRIGHT = 0.5
 # Ink and paper must be so many of their standard deviations apart; the two halves of noise are at most 2.2.
 SMALLEST_SEPARATION = 2.4
 SMALLEST_CONTRAST = 0.06
+# The histogram of strengths: how far below paper it begins, and its bins for 1.
+LOWEST, BINS_OF_ONE = 0.2, 212
 
 
 class Levels(NamedTuple):
@@ -45,17 +52,13 @@ def ink_strength(gray: np.ndarray, working_side: int = WORKING_SIDE) -> tuple[np
       float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
       paper and ink; None where the two can't be told apart.
     """
-    trial = shrink(gray, TRIAL_SIDE)
-    dark = _is_ink_dark(gray)
-    # What reaches the border everywhere is light or shadow: the other polarity may show what is written.
-    if not _has_free_ink(trial if dark else 255 - trial) and _has_free_ink(255 - trial if dark else trial):
-        dark = not dark
+    dark, element = _best_view(shrink(gray, TRIAL_SIDE), _looks_dark(gray))
     side = working_side
     while side >= SMALLEST_SIDE or side == working_side:
         small = shrink(gray, side)
         if not dark:
             small = 255 - small
-        strength = _strength(small, _best_element(shrink(small, TRIAL_SIDE)))
+        strength = _strength(small, element)
         levels = _levels(strength)
         if levels and levels.separation >= SMALLEST_SEPARATION:
             return np.clip(strength - levels.paper, 0, 1), levels.threshold
@@ -64,11 +67,12 @@ def ink_strength(gray: np.ndarray, working_side: int = WORKING_SIDE) -> tuple[np
     return None
 
 
-def _is_ink_dark(gray: np.ndarray) -> bool:
-    """Whether what differs most from its wide surroundings, by their median, is darker than they are."""
+def _looks_dark(gray: np.ndarray) -> bool:
+    """Whether what differs most from its wide surroundings, by their median, is not clearly brighter."""
     small = shrink(gray, 64)
     surroundings = cv2.medianBlur(small, max(small.shape) // 2 | 1)
-    return float(((small.astype(np.float32) - surroundings) ** 3).sum()) <= 0
+    cubes = (small.astype(np.float32) - surroundings) ** 3
+    return float(cubes.sum()) <= CLEARLY_BRIGHT * float(np.abs(cubes).sum())
 
 
 def _strength(gray: np.ndarray, element: float) -> np.ndarray:
@@ -80,8 +84,8 @@ def _strength(gray: np.ndarray, element: float) -> np.ndarray:
 def _background(gray: np.ndarray, element: float) -> np.ndarray:
     if min(gray.shape) > 64:
         gray = cv2.medianBlur(gray, 3)
-    # A page's background doesn't need all pixels.
-    small = shrink(gray, WORKING_SIDE)
+    # The light changes slowly, so that a fourth of the pixels tells it.
+    small = shrink(gray, min(WORKING_SIDE, max(SMALLEST_SIDE, max(gray.shape) // 2)))
     size = max(3, int(element * max(small.shape)) | 1)
     closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, square(size))
     # A mean would be darker or brighter than the paper on the two sides of a shadow's edge, a median isn't.
@@ -89,62 +93,96 @@ def _background(gray: np.ndarray, element: float) -> np.ndarray:
     return cv2.resize(smooth, gray.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
 
 
-def _has_free_ink(gray: np.ndarray) -> bool:
-    return any(_trial(_strength(gray, element))[1] > 0 for element in _elements(gray))
-
-
 def _elements(gray: np.ndarray) -> list[float]:
     return [element for element in ELEMENTS if element * max(gray.shape) >= SMALLEST_ELEMENT] or [1.0]
 
 
-def _best_element(gray: np.ndarray) -> float:
-    """The size of the closing's square that leaves much ink, well apart from the paper.
+def _best_view(gray: np.ndarray, looks_dark: bool) -> tuple[bool, float]:
+    """The polarity and the closing's square that show much writing, well apart from the paper.
 
-    Too small a one hollows thick strokes out, and ink is lost. Too large a one takes shadows for ink: by
-    Otsu's measure of goodness they are not well apart, and they reach the border.
+    Too small a square hollows thick strokes out, and ink is lost. Too large a one takes shadows for ink: by
+    Otsu's measure of goodness they are not well apart, they are wider than strokes, and reach the border. In
+    the wrong polarity the paper between strokes is ink.
+
+    Args:
+      gray: uint8 [height, width], small.
+      looks_dark: the polarity that is likelier.
     """
-    elements = _elements(gray)
-    trials = np.array([_trial(_strength(gray, element)) for element in elements])
-    goodness, free, amount = trials.T
-    amount = free if free.any() else amount
-    # Of two equals the smaller follows the light better.
-    handicap = 1 - 0.003 * np.arange(len(elements))
-    return elements[int(np.argmax(goodness * np.sqrt(amount) * handicap))]
+    views = [(dark, element) for dark in (looks_dark, not looks_dark) for element in _elements(gray)]
+    trials = np.array([_trial(_strength(gray if dark else 255 - gray, element)) for dark, element in views])
+    clarity, written, everything = trials.T
+    if not written.any():
+        return looks_dark, views[int(np.argmax(clarity * everything))][1]
+    handicap = [
+        (1.0 if dark == looks_dark else OTHER_POLARITY) * (1 - 0.2 * element) for dark, element in views
+    ]
+    best = int(np.argmax(clarity * written**0.05 * handicap))
+    dark, element = views[best]
+    # On even paper a larger one is as clear, and safe from hollowing out what is thick.
+    for larger in range(best + 1, len(views)):
+        if views[larger][0] != dark or clarity[larger] < clarity[larger - 1]:
+            break
+        element = views[larger][1]
+    return dark, element
 
 
 def _trial(strength: np.ndarray) -> tuple[float, float, float]:
-    """Goodness, the amount of ink that is free of the border, the amount of all ink."""
+    """Clarity, and the amounts of ink in strokes and in all."""
     levels = _levels(strength)
     if levels is None:
         return 0.0, 0.0, 0.0
     mask = without_ruling((strength - levels.paper > levels.threshold).astype(np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    amounts = np.bincount(labels.ravel(), (strength * mask).ravel(), minlength=count)[1:]
+    stats = stats[1:]
+    ink = np.bincount(labels.ravel(), (np.maximum(strength, 0) * mask).ravel(), minlength=count)[1:]
+    everything = ink.sum()
     if levels.separation > 3 and fills(mask):
-        return levels.goodness, amounts.sum(), amounts.sum()
-    free = ~along_border(labels, stats[1:])
-    return levels.goodness * (1 - 0.7 * contact(mask)), amounts[free].sum(), amounts.sum()
+        return levels.goodness, everything, everything
+    # The mean distance from a stroke's edge is a quarter of its width.
+    depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+    depths = np.bincount(labels.ravel(), depth.ravel(), minlength=count)[1:]
+    width = 4 * depths / stats[:, 4] - 2
+    strokes = (width < THICKEST * stats[:, 2:4].max(axis=1)) & ~along_border(labels, stats)
+    written = ink[strokes].sum()
+    share = written / max(everything, 1e-9)
+    return levels.goodness * (1 - 0.7 * contact(mask)) * np.sqrt(share + 1e-3), written, everything
 
 
 def _levels(strength: np.ndarray) -> Levels | None:
-    """Otsu's two classes; None where there are not two."""
-    bytes_ = np.clip(strength * 255, 0, 255).astype(np.uint8)
-    otsu = cv2.threshold(bytes_, 0, 255, cv2.THRESH_OTSU)[0] / 255
-    is_ink = strength > otsu
-    ink, paper = strength[is_ink], strength[~is_ink]
-    if min(ink.size, paper.size) < 3:
+    """Otsu's two classes, of a histogram; None where there are not two."""
+    bins = np.clip((strength + LOWEST) * BINS_OF_ONE, 0, 255).astype(np.uint8)
+    split = int(cv2.threshold(bins, 0, 255, cv2.THRESH_OTSU)[0]) + 1
+    counts = cv2.calcHist([bins], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    values = (np.arange(256) + 0.5) / BINS_OF_ONE - LOWEST
+    paper, ink = (counts[:split], values[:split]), (counts[split:], values[split:])
+    if min(paper[0].sum(), ink[0].sum()) < 3:
         return None
-    level = float(np.median(paper))
-    noise = 1.4826 * float(np.median(np.abs(paper - level)))
-    contrast = float(np.percentile(ink, 75)) - level
+    level = _quantile(*paper, 0.5)
+    noise = 1.4826 * _quantile(paper[0], np.abs(paper[1] - level), 0.5)
+    contrast = _quantile(*ink, 0.75) - level
     if contrast < SMALLEST_CONTRAST:
         return None
-    apart = float(ink.mean() - paper.mean())
-    within = ink.var() * ink.size + paper.var() * paper.size
-    between = apart**2 * ink.size * paper.size / strength.size
+    (paper_mean, paper_variance), (ink_mean, ink_variance) = _moments(*paper), _moments(*ink)
+    shares = paper[0].sum() / counts.sum(), ink[0].sum() / counts.sum()
+    apart = ink_mean - paper_mean
+    within = paper_variance * shares[0] + ink_variance * shares[1]
+    between = apart**2 * shares[0] * shares[1]
     return Levels(
         paper=level,
-        threshold=max(min(otsu - level, 0.55 * contrast), 3 * noise),
-        separation=apart / float(np.sqrt(ink.var() + paper.var() + 1e-6)),
-        goodness=float(between / (within + between + 1e-9)),
+        threshold=max(min(split / BINS_OF_ONE - LOWEST - level, 0.55 * contrast), 3 * noise),
+        separation=apart / float(np.sqrt(ink_variance + paper_variance + 1e-6)),
+        goodness=between / (within + between + 1e-9),
     )
+
+
+def _quantile(counts: np.ndarray, values: np.ndarray, share: float) -> float:
+    """The value below which so large a share lies."""
+    order = np.argsort(values)
+    below = np.cumsum(counts[order])
+    return float(values[order][np.searchsorted(below, share * below[-1])])
+
+
+def _moments(counts: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Mean and variance."""
+    mean = float(counts @ values / counts.sum())
+    return mean, float(counts @ (values - mean) ** 2 / counts.sum())

@@ -4,13 +4,11 @@ The recipe is that of Y. LeCun, C. Cortes and C. Burges, "The MNIST database of 
 to fit 20x20 keeping the aspect ratio, antialiased, and moved so that the centre of mass is in the middle.
 """
 
-import dataclasses
-
 import cv2
 import numpy as np
 
-from mnist_core.vision.ink import ink_strength
-from mnist_core.vision.parts import digit_mask, is_sheet, square
+from mnist_core.vision.parts import digit_mask, is_paper
+from mnist_core.vision.sheet import FAINTEST, Ink, Sheet
 
 SIDE = 28
 BOX = 20
@@ -19,24 +17,6 @@ THINNEST_STROKE = 2.0
 # Widths and slants in which an image is shown to the network. People write wider digits than MNIST's writers;
 # chosen on the validation split and on digits of typefaces.
 VIEWS = ((0.85, 0.0), (0.75, 0.0), (0.85, 0.12), (0.85, -0.12))
-# As a share of full ink: what is fainter doesn't widen the box.
-FAINTEST = 0.1
-
-
-Box = tuple[int, int, int, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Ink:
-    """What was written, cut out of its picture.
-
-    Attributes:
-      strength: float32 [height, width], 0 (paper) to 1 (ink), perhaps at a smaller scale than the picture.
-      box: x, y, width, height in the picture's pixels.
-    """
-
-    strength: np.ndarray
-    box: Box
 
 
 def normalise(gray: np.ndarray) -> np.ndarray | None:
@@ -48,33 +28,22 @@ def normalise(gray: np.ndarray) -> np.ndarray | None:
     Returns:
       uint8 [28, 28], 0 is paper; None where nothing is written.
     """
-    ink = find_ink(gray)
-    return None if ink is None else to_mnist(ink.strength)
+    sheet = Sheet.of(gray)
+    ink = sheet and find_ink(sheet)
+    return to_mnist(ink.strength) if ink else None
 
 
-def find_ink(gray: np.ndarray, inside_sheet: bool = False) -> Ink | None:
-    """Cuts out the digit of a picture; None where nothing is written.
-
-    Args:
-      gray: uint8 [height, width].
-      inside_sheet: the picture is the inside of a sheet that was found in a larger one.
-    """
-    left, top, gray = without_frame(gray)
-    found = ink_strength(gray)
-    if found is None:
-        return None
-    strength, threshold = found
-    mask = digit_mask((strength > threshold).astype(np.uint8))
+def find_ink(sheet: Sheet) -> Ink | None:
+    """Cuts out the one digit of a picture; None where nothing is written."""
+    mask = digit_mask(sheet.mask)
     if mask is None:
         return None
-    scale = max(gray.shape) / max(strength.shape)
-    if is_sheet(mask) and not inside_sheet:
-        x, y, width, height = to_picture(without_edge(cv2.boundingRect(mask)), scale, gray.shape)
-        inside = find_ink(gray[y : y + height, x : x + width], inside_sheet=True)
-        if inside is not None:
-            return moved(inside, left + x, top + y)
-    strength, box = cut_out(strength, mask)
-    return moved(Ink(strength, to_picture(box, scale, gray.shape)), left, top)
+    if is_paper(mask) and not sheet.is_inside:
+        inside = sheet.inside(cv2.boundingRect(mask))
+        ink = inside and find_ink(inside)
+        if ink:
+            return ink
+    return sheet.cut(mask)
 
 
 def to_mnist(strength: np.ndarray) -> np.ndarray:
@@ -114,14 +83,6 @@ def views(images: np.ndarray) -> np.ndarray:
     return made
 
 
-def cut_out(strength: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, Box]:
-    """The strength under a mask, with its antialiased rim, full ink being 1; and the mask's box."""
-    full = np.percentile(strength[mask > 0], 75)
-    strength = np.clip(strength * cv2.dilate(mask, square(3)) / full, 0, 1)
-    x, y, width, height = box = cv2.boundingRect((strength > FAINTEST).astype(np.uint8))
-    return strength[y : y + height, x : x + width], box
-
-
 def _widened(strength: np.ndarray) -> np.ndarray:
     """``strength`` with strokes that would be thinner than THINNEST_STROKE in the box made so wide."""
     side = max(strength.shape)
@@ -136,49 +97,3 @@ def _widened(strength: np.ndarray) -> np.ndarray:
     wide = cv2.dilate(np.pad(strength, missing), element)
     x, y, width, height = cv2.boundingRect((wide > FAINTEST).astype(np.uint8))
     return wide[y : y + height, x : x + width]
-
-
-def without_frame(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """Cuts off bands of one tone at the sides, such as a frame or a scan's edge; gives x, y and the rest."""
-    if min(gray.shape) < 24:
-        return 0, 0, gray
-    height, width = gray.shape
-    top, bottom = _band(gray), height - _band(gray[::-1])
-    left, right = _band(gray.T), width - _band(gray.T[::-1])
-    return left, top, gray[top:bottom, left:right]
-
-
-def _band(rows: np.ndarray) -> int:
-    """How many first rows are a band of one tone that gives way to paper of another."""
-    limit = len(rows) * 15 // 100
-    # Some hundred pixels of a row tell its tone.
-    head = rows[:limit, :: max(1, rows.shape[1] // 512)].astype(np.float32)
-    tones = head.mean(axis=1)
-    tone = float(tones[0])
-    alike = (head.std(axis=1) < 12) & (np.abs(tones - tone) < 30)
-    count = limit if alike.all() else int(np.argmin(alike))
-    if not 0 < count < limit:
-        return 0
-    # The rows between them may be a blend.
-    paper = rows[count + 2].astype(np.float32)
-    level = float(np.median(paper))
-    return count + 2 if abs(level - tone) > 60 and (np.abs(paper - level) < 40).mean() > 0.8 else 0
-
-
-def without_edge(box: Box) -> Box:
-    x, y, width, height = box
-    edge = 1 + max(width, height) * 3 // 100
-    return x + edge, y + edge, max(1, width - 2 * edge), max(1, height - 2 * edge)
-
-
-def to_picture(box: Box, scale: float, shape: tuple[int, ...]) -> Box:
-    """A box of a copy that is ``scale`` times smaller, in the pixels of the picture of that shape."""
-    x, y, width, height = box
-    left, top = int(x * scale), int(y * scale)
-    right, bottom = min(shape[1], round((x + width) * scale)), min(shape[0], round((y + height) * scale))
-    return left, top, max(1, right - left), max(1, bottom - top)
-
-
-def moved(ink: Ink, left: int, top: int) -> Ink:
-    x, y, width, height = ink.box
-    return dataclasses.replace(ink, box=(x + left, y + top, width, height))

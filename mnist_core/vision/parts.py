@@ -51,7 +51,7 @@ def without_ruling(mask: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(_without_level_lines(np.ascontiguousarray(mask.T)).T)
 
 
-def is_sheet(mask: np.ndarray) -> bool:
+def is_paper(mask: np.ndarray) -> bool:
     """Whether a part is a filled rectangle: a sheet that lies on a desk rather than something written."""
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea)
@@ -171,4 +171,4 @@ def _is_edge_of_something(digit: np.ndarray) -> bool:
     hull = cv2.contourArea(cv2.convexHull(np.argwhere(digit).astype(np.int32)))
     solid = digit.sum() > 0.5 * hull
     longest = max(cv2.boundingRect(digit)[2:])
-    return along > 0.15 or (solid and along * 2 * sum(digit.shape) > 0.35 * longest)
+    return along > 0.15 or (solid and along * 2 * sum(digit.shape) > 0.25 * longest)

@@ -9,9 +9,10 @@ import numpy as np
 
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
-from mnist_core.vision.normalise import Box, Ink, find_ink, to_mnist, views
-from mnist_core.vision.page import SURE, find_rows
+from mnist_core.vision.normalise import find_ink, to_mnist, views
+from mnist_core.vision.page import SURE_ALONE, find_rows
 from mnist_core.vision.read import read_image, to_gray
+from mnist_core.vision.sheet import Box, Ink, Sheet
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,12 +92,14 @@ class Predictor:
           InputError: the file can't be read.
         """
         gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
-        rows = [] if single else find_rows(gray, self._confidence)
-        if not rows:
-            ink = find_ink(gray)
-            rows = [] if ink is None else [[ink]]
+        sheet = Sheet.of(gray)
+        if sheet is None:
+            return Page((), "")
+        rows = [] if single else find_rows(sheet, self._confidence)
+        if not rows and (ink := find_ink(sheet)):
+            rows = [[ink]]
         read = [self._recognised(row) for row in rows]
-        if not single and len(read) == 1 and len(read[0]) == 1 and read[0][0].probability < SURE:
+        if not single and len(read) == 1 and len(read[0]) == 1 and read[0][0].probability < SURE_ALONE:
             read = []
         text = "\n".join("".join(str(one.digit) for one in row) for row in read)
         return Page(tuple(itertools.chain(*read)), text)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -116,3 +117,18 @@ def test_outputs_that_are_not_numbers_are_an_error() -> None:
     broken.head.bias.assign(np.full(10, np.nan, np.float32))
     with pytest.raises(DivergedError, match="NaN"):
         Evaluator(broken)(SPLIT)
+
+
+def test_augmented_scores_are_the_mean_over_views(model: keras.Model) -> None:
+    images = SPLIT.images[:20]
+    expected = np.zeros((20, 10))
+    for degrees, scale in evaluator.VIEWS:
+        # OpenCV turns anticlockwise.
+        move = cv2.getRotationMatrix2D((13.5, 13.5), -degrees, scale)
+        shown = [cv2.warpAffine(image / np.float32(255), move, (28, 28)) for image in images]
+        expected += keras.ops.softmax(model(np.stack(shown)[..., np.newaxis], training=False)).numpy()
+    logits = Evaluator(model, 7, tta=True).logits(images)
+    # OpenCV rounds places to 1/32 of a pixel.
+    np.testing.assert_allclose(np.exp(logits), expected / len(evaluator.VIEWS), atol=0.01)
+    np.testing.assert_allclose(np.exp(logits).sum(axis=1), 1, atol=1e-5)
+    assert np.abs(np.exp(logits) - keras.ops.softmax(Evaluator(model).logits(images))).max() > 0.01

@@ -9,6 +9,7 @@ import pytest
 
 from mnist_core.data.datasets import load
 from mnist_core.vision.normalise import find_ink, normalise
+from mnist_core.vision.sheet import Sheet
 
 RNG = np.random.default_rng
 
@@ -175,7 +176,7 @@ def test_the_box_is_where_the_digit_is_in_the_picture(digits):
     for digit in digits[::3]:
         picture = on_canvas(drawn(digit, side=500), 1200, 1600, 400, 900)
         true = np.array(cv2.boundingRect((picture < 128).astype(np.uint8)))
-        found = np.array(find_ink(as_picture(picture)).box)
+        found = np.array(find_ink(Sheet.of(as_picture(picture))).box)
         assert np.abs(found - true).max() <= 10
 
 
@@ -228,8 +229,8 @@ def test_pictures_of_any_shape_are_taken():
         shape = tuple(int(n) for n in rng.integers(1, 90, 2))
         noise = rng.integers(0, 256, shape)
         picture = (noise if rng.random() < 0.5 else np.where(noise < 20, 0, 255)).astype(np.uint8)
-        ink = find_ink(picture)
-        if ink is not None:
+        sheet = Sheet.of(picture)
+        if sheet and (ink := find_ink(sheet)):
             x, y, width, height = ink.box
             assert 0 <= x < x + width <= shape[1]
             assert 0 <= y < y + height <= shape[0]

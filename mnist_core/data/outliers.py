@@ -1,0 +1,134 @@
+"""What is no digit, in the place of digits: a network that has seen some is unsure of others.
+
+Outlier exposure (D. Hendrycks, M. Mazeika and T. Dietterich, "Deep anomaly detection with outlier exposure",
+ICLR 2019) with what MNIST and a pen give: strokes, figures, turned digits, which are as alien as letters are,
+and two digits at once, which is what a reader of pages must not take for one.
+"""
+
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from mnist_core.randomness import StepRandom
+
+# A scribble's strokes, the points of each, and the longer side of its box in pixels, which is MNIST's.
+STROKES, POINTS, LONGER_SIDE = 4, 20, 19.0
+# Most sides of a figure.
+SIDES = 6
+# Digits that are none when they are turned by a right angle, and those that are none when mirrored.
+TURNED = (2, 3, 4, 5, 6, 7, 9)
+MIRRORED = (3, 4, 6, 7, 9)
+
+Warp = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def with_outliers(
+    images: tf.Tensor, labels: tf.Tensor, share: float, random: StepRandom, warp: Warp
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Replaces a share of the images by outliers, whose labels are drawn: what is learned is to be unsure.
+
+    Args:
+      images: float32 ``[n, h, w, 1]`` in [0, 1].
+      labels: int32 ``[n]``.
+      warp: samples images where projective rows ``[n, 8]`` send each pixel.
+    """
+    draws = random.uniform([3])
+    kind = tf.cast(draws[:, 1] * 7, tf.int32)
+    size = images.shape[1:3]
+    turned, is_strange = _turned(images, labels, draws[:, 2])
+    made = tf.where(_each((kind < 2) & is_strange), turned, _scribbles(size, random))
+    made = tf.where(_each((kind == 2) | (kind == 3)), _pairs(images, turned, random, warp), made)
+    made = tf.where(_each(kind == 4), _figures(size, random), made)
+    chosen = draws[:, 0] < share
+    any_label = tf.cast(random.uniform([]) * 10, tf.int32)
+    return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
+
+
+def _each(choice: tf.Tensor) -> tf.Tensor:
+    """A choice ``[n]`` for whole images."""
+    return choice[:, tf.newaxis, tf.newaxis, tf.newaxis]
+
+
+def _turned(images: tf.Tensor, labels: tf.Tensor, choice: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images mirrored, or turned by a right angle, some of them mirrored too; and which are no digits then.
+
+    Args:
+      choice: float32 ``[n]`` in [0, 1), which way.
+    """
+    transposed = tf.transpose(images, [0, 2, 1, 3])
+    ways = (images[:, :, ::-1], transposed, transposed[:, ::-1], transposed[:, :, ::-1])
+    way = tf.cast(choice * len(ways), tf.int32)
+    turned = ways[0]
+    for i in range(1, len(ways)):
+        turned = tf.where(_each(way == i), ways[i], turned)
+    among = [tf.reduce_any(labels[:, tf.newaxis] == tf.constant(some), axis=1) for some in (MIRRORED, TURNED)]
+    return turned, tf.where(way == 0, *among)
+
+
+def _pairs(images: tf.Tensor, turned: tf.Tensor, random: StepRandom, warp: Warp) -> tf.Tensor:
+    """Each image beside itself, or beside itself turned, touching or nearly so, in the frame of one digit."""
+    draws = random.uniform([7], -1.0, 1.0)
+    scale = 1.45 + 0.2 * draws[:, 0]
+    middle = (images.shape[1] - 1) / 2
+    zero = tf.zeros_like(scale)
+
+    def beside(images: tf.Tensor, side: int) -> tf.Tensor:
+        across, down = draws[:, 2 + side], draws[:, 4 + side]
+        x = middle + (2 * side - 1) * (4.7 + 1.2 * across)
+        y = middle + down
+        rows = [scale, zero, middle - scale * x, zero, scale, middle - scale * y, zero, zero]
+        return warp(images, tf.stack(rows, axis=1))
+
+    second = tf.where(_each(draws[:, 6] < 0), images, turned)
+    return tf.maximum(beside(images, 0), beside(second, 1))
+
+
+def _figures(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Regular triangles to hexagons; filled, or hollow where they have at most four sides."""
+    draws = random.uniform([5, 1, 1])
+    sides = 3 + tf.floor(draws[:, 0] * (SIDES - 2))
+    turn = 2 * math.pi * draws[:, 1]
+    radius = 10.0 - 3.0 * draws[:, 2] ** 2
+    y, x = (
+        tf.reshape(tf.range(float(n)) - (n - 1) / 2, shape)
+        for n, shape in zip(size, ([1, -1, 1], [1, 1, -1]), strict=True)
+    )
+    # A side more than there are lies on an earlier one.
+    inner = radius * tf.cos(math.pi / sides)
+    away = tf.zeros([1, *size])
+    for i in range(SIDES):
+        angle = turn + 2 * math.pi * i / sides
+        away = tf.maximum(away, x * tf.cos(angle) + y * tf.sin(angle))
+    filled = tf.clip_by_value(inner - away + 0.5, 0.0, 1.0)
+    pen = 1.0 + 2.0 * draws[:, 3]
+    hollow = filled * tf.clip_by_value(away - inner + pen + 0.5, 0.0, 1.0)
+    return tf.where((draws[:, 4] < 0.5) & (sides < 5), hollow, filled)[..., tf.newaxis]
+
+
+def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Two to four curved strokes in the frame of a digit; float32 ``[n, h, w, 1]`` in [0, 1]."""
+    ends = random.uniform([STROKES, 3, 2])
+    choices = random.uniform([STROKES, 2])
+    # Half of the strokes begin where the one before ended, as letters do.
+    before = tf.concat([ends[:, :1, 0], ends[:, :-1, 2]], axis=1)
+    first = tf.where(choices[..., :1] < 0.5, before, ends[:, :, 0])
+    last = ends[:, :, 2]
+    bend = (first + last) / 2 + (ends[:, :, 1] - 0.5) * random.uniform([STROKES, 1], 0.0, 2.0)
+    t = tf.reshape(tf.linspace(0.0, 1.0, POINTS), [1, 1, POINTS, 1])
+    first, bend, last = first[:, :, tf.newaxis], bend[:, :, tf.newaxis], last[:, :, tf.newaxis]
+    points = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
+    # A stroke that is left out lies under the first.
+    there = (choices[..., 1] < 0.5) | (tf.range(STROKES) < 2)
+    points = tf.where(there[..., tf.newaxis, tf.newaxis], points, points[:, :1])
+    points = tf.reshape(points, [-1, STROKES * POINTS, 2])
+    low, high = tf.reduce_min(points, 1, keepdims=True), tf.reduce_max(points, 1, keepdims=True)
+    scale = LONGER_SIDE / tf.reduce_max(high - low, 2, keepdims=True)
+    points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in size]
+    # A round pen at every point; its two directions are drawn apart and multiplied.
+    width = random.uniform([1, 1], 0.6, 1.1)
+    y, x = (
+        tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2)
+        for i, n in enumerate(size)
+    )
+    return tf.minimum(1.2 * tf.matmul(y, x, transpose_a=True), 1.0)[..., tf.newaxis]

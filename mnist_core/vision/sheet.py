@@ -1,0 +1,127 @@
+"""A gray picture as a sheet that is written on: its ink, and where in the picture that lies."""
+
+import dataclasses
+from typing import Self
+
+import cv2
+import numpy as np
+
+from mnist_core.vision.ink import WORKING_SIDE, ink_strength
+from mnist_core.vision.parts import square
+
+# As a share of full ink: what is fainter doesn't widen a box.
+FAINTEST = 0.1
+
+Box = tuple[int, int, int, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ink:
+    """What was written, cut out of its picture.
+
+    Attributes:
+      strength: float32 [height, width], 0 (paper) to 1 (ink), perhaps at a smaller scale than the picture.
+      box: x, y, width, height in the picture's pixels.
+    """
+
+    strength: np.ndarray
+    box: Box
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sheet:
+    """What is written in a picture, or on the paper that was found in one.
+
+    Attributes:
+      gray: uint8 [height, width], the picture without its frame.
+      left, top: what was cut off.
+      strength: float32 [h, w] of a copy that may be smaller, as `ink_strength` gives it.
+      mask: uint8 [h, w], 1 where the strength is above the threshold.
+      is_inside: the paper lies in a larger picture.
+    """
+
+    gray: np.ndarray
+    left: int
+    top: int
+    strength: np.ndarray
+    mask: np.ndarray
+    is_inside: bool = False
+
+    @classmethod
+    def of(cls, gray: np.ndarray, left: int = 0, top: int = 0, is_inside: bool = False) -> Self | None:
+        """The sheet of a picture, uint8 [height, width]; None where no ink can be told from paper."""
+        x, y, gray = _without_frame(gray)
+        return cls._seen(gray, left + x, top + y, is_inside, WORKING_SIDE)
+
+    @classmethod
+    def _seen(cls, gray: np.ndarray, left: int, top: int, is_inside: bool, side: int) -> Self | None:
+        found = ink_strength(gray, side)
+        if found is None:
+            return None
+        strength, threshold = found
+        return cls(gray, left, top, strength, (strength > threshold).astype(np.uint8), is_inside)
+
+    def larger(self, side: int) -> Self | None:
+        """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""
+        return self._seen(self.gray, self.left, self.top, self.is_inside, side)
+
+    def inside(self, box: Box) -> Self | None:
+        """The paper in a box of the copy, without its edge; None where nothing is written on it."""
+        x, y, width, height = box
+        edge = 1 + max(width, height) * 3 // 100
+        within = (x + edge, y + edge, max(1, width - 2 * edge), max(1, height - 2 * edge))
+        x, y, width, height = self._enlarged(within)
+        gray = self.gray[y : y + height, x : x + width]
+        return type(self).of(gray, self.left + x, self.top + y, is_inside=True)
+
+    def cut(self, mask: np.ndarray, x: int = 0, y: int = 0) -> Ink:
+        """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""
+        # The rim is a pixel, and one more tells that it ends there.
+        margin = 2
+        height, width = mask.shape
+        left, top = max(0, x - margin), max(0, y - margin)
+        strength = self.strength[top : y + height + margin, left : x + width + margin]
+        placed = np.zeros(strength.shape, np.uint8)
+        placed[y - top : y - top + height, x - left : x - left + width] = mask
+        full = np.percentile(strength[placed > 0], 75)
+        strength = np.clip(strength * cv2.dilate(placed, square(3)) / full, 0, 1)
+        dx, dy, width, height = cv2.boundingRect((strength > FAINTEST).astype(np.uint8))
+        box_x, box_y, *size = self._enlarged((left + dx, top + dy, width, height))
+        box = (box_x + self.left, box_y + self.top, *size)
+        return Ink(strength[dy : dy + height, dx : dx + width], box)
+
+    def _enlarged(self, box: Box) -> Box:
+        """A box of the copy in pixels of ``gray``."""
+        x, y, width, height = box
+        scale = max(self.gray.shape) / max(self.strength.shape)
+        left, top = int(x * scale), int(y * scale)
+        right = min(self.gray.shape[1], round((x + width) * scale))
+        bottom = min(self.gray.shape[0], round((y + height) * scale))
+        return left, top, max(1, right - left), max(1, bottom - top)
+
+
+def _without_frame(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """Cuts off bands of one tone at the sides, such as a frame or a scan's edge; gives x, y and the rest."""
+    if min(gray.shape) < 24:
+        return 0, 0, gray
+    height, width = gray.shape
+    top, bottom = _band(gray), height - _band(gray[::-1])
+    left, right = _band(gray.T), width - _band(gray.T[::-1])
+    return left, top, gray[top:bottom, left:right]
+
+
+def _band(rows: np.ndarray) -> int:
+    """How many first rows are a band of one tone that gives way to paper of another."""
+    limit = len(rows) * 15 // 100
+    # Some hundred pixels of a row tell its tone.
+    head = rows[:limit, :: max(1, rows.shape[1] // 512)].astype(np.float32)
+    tones = head.mean(axis=1)
+    tone = float(tones[0])
+    alike = (head.std(axis=1) < 12) & (np.abs(tones - tone) < 30)
+    count = limit if alike.all() else int(np.argmin(alike))
+    if not 0 < count < limit:
+        return 0
+    # The rows between them may be a blend.
+    paper = rows[count + 2].astype(np.float32)
+    level = float(np.median(paper))
+    return count + 2 if abs(level - tone) > 60 and (np.abs(paper - level) < 40).mean() > 0.8 else 0
