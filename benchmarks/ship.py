@@ -135,8 +135,8 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
 | expected calibration error | {result["test_calibration_error"]:.3%} (15 bins, test images) |
 
 For digits that people write by hand, one or many in a picture. It was never shown letters; of what is no
-digit it knows random strokes, figures, turned digits and pairs of digits, so that what looks much like a digit
-is read as one. Earlier versions of the recipe were scored on the test images too, and these scores were known
+digit it knows random strokes, figures, turned digits and pairs of digits, and what looks much like a digit is
+read as one. Earlier versions of the recipe were scored on the test images too, and these scores were known
 when it was changed: the accuracy above is slightly optimistic.
 """
 

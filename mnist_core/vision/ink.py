@@ -24,6 +24,8 @@ SMALLEST_ELEMENT = 5
 THICKEST = 0.35
 # How much the polarity counts that is less likely. Bright ink has nearly no dark counterpart; light has.
 OTHER_POLARITY = 0.75
+# What is so clear leaves no doubt about its polarity.
+CLEAR = 0.9
 CLEARLY_BRIGHT = 0.5
 # Ink and paper must be so many of their standard deviations apart; the two halves of noise are at most 2.2.
 SMALLEST_SEPARATION = 2.4
@@ -52,13 +54,13 @@ def ink_strength(gray: np.ndarray, working_side: int = WORKING_SIDE) -> tuple[np
       float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
       paper and ink; None where the two can't be told apart.
     """
-    dark, element = _best_view(shrink(gray, TRIAL_SIDE), _looks_dark(gray))
+    dark, element = _best_view(shrink(gray, TRIAL_SIDE))
     side = working_side
     while side >= SMALLEST_SIDE or side == working_side:
         small = shrink(gray, side)
         if not dark:
             small = 255 - small
-        strength = _strength(small, element)
+        strength = _strength(small, _light(small), element)
         levels = _levels(strength)
         if levels and levels.separation >= SMALLEST_SEPARATION:
             return np.clip(strength - levels.paper, 0, 1), levels.threshold
@@ -75,55 +77,63 @@ def _looks_dark(gray: np.ndarray) -> bool:
     return float(cubes.sum()) <= CLEARLY_BRIGHT * float(np.abs(cubes).sum())
 
 
-def _strength(gray: np.ndarray, element: float) -> np.ndarray:
-    """Darkness as a share of the background, so that ink counts as much in a shadow as in the light."""
-    background = _background(gray, element)
+def _strength(gray: np.ndarray, light: np.ndarray, element: float) -> np.ndarray:
+    """Darkness as a share of the background, so that ink counts as much in a shadow as in the light.
+
+    Args:
+      gray: uint8 [height, width].
+      light: the same, as `_light` gives it.
+      element: side of the closing's square, a share of the longer side.
+    """
+    size = max(3, int(element * max(light.shape)) | 1)
+    closed = cv2.morphologyEx(light, cv2.MORPH_CLOSE, square(size))
+    # A mean would be darker or brighter than the paper on the two sides of a shadow's edge, a median isn't.
+    smooth = cv2.blur(cv2.medianBlur(closed, size // 2 | 1), (3, 3))
+    background = cv2.resize(smooth, gray.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
     return (background - gray) / np.maximum(background, 40)
 
 
-def _background(gray: np.ndarray, element: float) -> np.ndarray:
+def _light(gray: np.ndarray) -> np.ndarray:
+    """A smaller copy without noise: light changes slowly, so that a fourth of the pixels tells it."""
     if min(gray.shape) > 64:
         gray = cv2.medianBlur(gray, 3)
-    # The light changes slowly, so that a fourth of the pixels tells it.
-    small = shrink(gray, min(WORKING_SIDE, max(SMALLEST_SIDE, max(gray.shape) // 2)))
-    size = max(3, int(element * max(small.shape)) | 1)
-    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, square(size))
-    # A mean would be darker or brighter than the paper on the two sides of a shadow's edge, a median isn't.
-    smooth = cv2.blur(cv2.medianBlur(closed, size // 2 | 1), (3, 3))
-    return cv2.resize(smooth, gray.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    return shrink(gray, min(WORKING_SIDE, max(SMALLEST_SIDE, max(gray.shape) // 2)))
 
 
-def _elements(gray: np.ndarray) -> list[float]:
-    return [element for element in ELEMENTS if element * max(gray.shape) >= SMALLEST_ELEMENT] or [1.0]
-
-
-def _best_view(gray: np.ndarray, looks_dark: bool) -> tuple[bool, float]:
-    """The polarity and the closing's square that show much writing, well apart from the paper.
-
-    Too small a square hollows thick strokes out, and ink is lost. Too large a one takes shadows for ink: by
-    Otsu's measure of goodness they are not well apart, they are wider than strokes, and reach the border. In
-    the wrong polarity the paper between strokes is ink.
+def _best_view(gray: np.ndarray) -> tuple[bool, float]:
+    """The polarity and the closing's square that show writing well apart from the paper.
 
     Args:
       gray: uint8 [height, width], small.
-      looks_dark: the polarity that is likelier.
     """
-    views = [(dark, element) for dark in (looks_dark, not looks_dark) for element in _elements(gray)]
-    trials = np.array([_trial(_strength(gray if dark else 255 - gray, element)) for dark, element in views])
-    clarity, written, everything = trials.T
-    if not written.any():
-        return looks_dark, views[int(np.argmax(clarity * everything))][1]
-    handicap = [
-        (1.0 if dark == looks_dark else OTHER_POLARITY) * (1 - 0.2 * element) for dark, element in views
-    ]
-    best = int(np.argmax(clarity * written**0.05 * handicap))
-    dark, element = views[best]
-    # On even paper a larger one is as clear, and safe from hollowing out what is thick.
-    for larger in range(best + 1, len(views)):
-        if views[larger][0] != dark or clarity[larger] < clarity[larger - 1]:
-            break
-        element = views[larger][1]
+    dark = _looks_dark(gray)
+    clarity, score, element = _best_element(gray if dark else 255 - gray)
+    if clarity < CLEAR:
+        # In the wrong polarity the paper between strokes is ink, which is seldom so clear.
+        _, other_score, other_element = _best_element(255 - gray if dark else gray)
+        if OTHER_POLARITY * other_score > score:
+            return not dark, other_element
     return dark, element
+
+
+def _best_element(gray: np.ndarray) -> tuple[float, float, float]:
+    """Clarity, score and size of the square that shows most writing, well apart from the paper.
+
+    Too small a square hollows thick strokes out, and ink is lost. Too large a one takes shadows for ink: by
+    Otsu's measure of goodness they are not well apart, they are wider than strokes, and reach the border.
+    """
+    elements = [one for one in ELEMENTS if one * max(gray.shape) >= SMALLEST_ELEMENT] or [1.0]
+    light = _light(gray)
+    trials = np.array([_trial(_strength(gray, light, element)) for element in elements])
+    clarity, written, everything = trials.T
+    scores = clarity * written**0.05 * (1 - 0.2 * np.array(elements))
+    if not written.any():
+        return 0.0, 0.0, elements[int(np.argmax(clarity * everything))]
+    at = best = int(np.argmax(scores))
+    # On even paper a larger one is as clear, and safe from hollowing out what is thick.
+    while at + 1 < len(elements) and clarity[at + 1] >= clarity[at]:
+        at += 1
+    return clarity[best], scores[best], elements[at]
 
 
 def _trial(strength: np.ndarray) -> tuple[float, float, float]:
