@@ -82,11 +82,11 @@ def installed(found: dict[str, tuple[str, dict[str, Any]]]) -> dict[str, tuple[s
 def chosen(
     found: dict[str, tuple[str, dict[str, Any]]], ours: str, only: Sequence[str] | None
 ) -> dict[str, tuple[str, dict[str, Any]]]:
-    """``ours``, and the others whose names hold a part in ``only``; left out, all."""
+    """Those whose names begin with ``ours``, and the others that hold a part in ``only``; left out, all."""
     return {
         name: entry
         for name, entry in found.items()
-        if only is None or name == ours or any(part in name for part in only)
+        if only is None or name.startswith(ours) or any(part in name for part in only)
     }
 
 

@@ -157,10 +157,10 @@ def import_predictor() -> type["Predictor"]:
     """
     import_tensorflow()
     import_opencv()
-    from mnist_core.vision.engines import one_thread_per_operation
+    from mnist_core.device import limit_threads
     from mnist_core.vision.predictor import Predictor
 
-    one_thread_per_operation()
+    limit_threads(1)
     return Predictor
 
 

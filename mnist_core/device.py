@@ -85,6 +85,21 @@ def choose(
     return _use_gpu(tf.config, int(wanted[1] or 0), precision, parts)
 
 
+def limit_threads(count: int) -> None:
+    """Gives each operation at most ``count`` threads, unless TF_NUM_INTRAOP_THREADS says how many.
+
+    Computations that run side by side each need a share of the cores, and one image is answered for in half
+    the time by one thread.
+    """
+    import tensorflow as tf
+
+    if "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return
+    # TensorFlow may have started, or have been set up by its user: all is computed then too, only slower.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(count)
+
+
 def describe() -> dict[str, Any]:
     """What computes here, as JSON values: versions, CPU, GPUs, driver, environment variables, commit.
 
@@ -132,17 +147,8 @@ def _use_cpu(config: Any, precision: str, parts: int | None, note: str) -> Devic
     count = cores()
     description = f"{_cpu_name()}, {count} core{'s' if count > 1 else ''}"
     parts = parts or min(count, 2)
-    _share_cores(config, count, parts)
+    limit_threads(max(1, count // parts))
     return _device("/CPU:0", description, precision, native, parts=parts, note=note)
-
-
-def _share_cores(config: Any, count: int, parts: int) -> None:
-    """Gives each of the computations that run side by side its share of the threads."""
-    if "TF_NUM_INTRAOP_THREADS" in os.environ:
-        return
-    # TensorFlow may have started, or have been set up by its user: all is computed then too, only slower.
-    with contextlib.suppress(RuntimeError):
-        config.threading.set_intra_op_parallelism_threads(max(1, count // parts))
 
 
 def _use_gpu(config: Any, number: int, precision: str, parts: int | None) -> Device:

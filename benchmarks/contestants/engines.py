@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core import export, models
-from mnist_core.vision.engines import CORES, one_thread_per_operation
+from mnist_core.device import limit_threads
+from mnist_core.vision.engines import CORES
 from mnist_core.vision.predictor import Predictor
 
 Engine = Callable[[np.ndarray], np.ndarray]
@@ -79,7 +80,7 @@ def main() -> None:
     """Answers until nobody asks for more."""
     settings = json.loads(sys.argv[1])
     if settings["engine"].startswith("ours"):
-        one_thread_per_operation()
+        limit_threads(1)
     keras.utils.set_random_seed(0)
     model = models.build(models.create(settings["model"]))
     engine = ENGINES[settings["engine"]](model)

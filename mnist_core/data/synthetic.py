@@ -57,6 +57,11 @@ def draw(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, labels
 
 
+def curves(digit: int) -> list[np.ndarray]:
+    """A digit's strokes, float64 ``[points, 2]`` each: (x, y) from the top left of a box of 1 by 1."""
+    return [_smooth(np.array([stroke], np.float64))[0] for stroke in STROKES[digit]]
+
+
 def _draw_digit(digit: int, count: int, random: np.random.Generator) -> np.ndarray:
     distance = np.full((count, SIDE, SIDE), np.inf, np.float32)
     matrix, shift = _affine(count, random)

@@ -3,7 +3,6 @@
 An engine takes uint8 images ``[n, 28, 28]``, any n, and gives float32 probabilities ``[n, 10]``.
 """
 
-import contextlib
 import threading
 from collections.abc import Callable
 
@@ -93,15 +92,6 @@ def create(name: str, model: keras.Model) -> Engine:
     if name not in ENGINES:
         raise UsageError(f"--engine must be one of {', '.join(ENGINES)}, not '{name}'")
     return ENGINES[name](model)
-
-
-def one_thread_per_operation() -> None:
-    """Keeps TensorFlow from sharing an operation among threads; without effect once it has computed.
-
-    On one image an answer then takes half the time or less; many images are shared out in pieces anyway.
-    """
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def _run(function: tf.types.experimental.ConcreteFunction, *inputs: tf.Tensor) -> np.ndarray:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks.mutations import mutated, originals
 from mnist_core.errors import InputError
+from mnist_core.vision import read
 from mnist_core.vision.read import MOST_PIXELS, read_image, to_gray
 
 PAPER, INK = 230, 40
@@ -134,6 +135,28 @@ def test_ink_of_many_tones_stands_out_from_a_transparent_ground(ink):
     assert np.abs(flat[written] - np.median(flat[~written])).min() > 100
 
 
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        gray().astype(np.uint16) * 257,
+        gray().astype(np.float32) / 255,
+        np.dstack([gray(), gray() // 2, gray(), np.where(gray() == INK, 255, 130).astype(np.uint8)]),
+    ],
+    ids=["16 bits", "float", "alpha"],
+)
+def test_a_large_picture_is_computed_strip_by_strip_to_the_same_pixels(monkeypatch, pixels):
+    whole = to_gray(pixels)
+    monkeypatch.setattr(read, "STRIP", 500)
+    np.testing.assert_array_equal(to_gray(pixels), whole)
+
+
+def test_few_lines_on_opaque_paper_are_ink_though_its_corners_are_transparent():
+    pixels = np.full((400, 400, 4), 255, np.uint8)
+    pixels[100:300, 200:202, :3] = 0
+    pixels[:4, :4] = 0
+    assert to_gray(pixels)[200, 200] == 0
+
+
 def test_transparent_corners_get_the_colour_of_the_paper():
     picture = gray()
     pixels = np.dstack([picture, picture, picture, np.full_like(picture, 255)])
@@ -146,8 +169,9 @@ def test_transparent_corners_get_the_colour_of_the_paper():
     [((255, 255, 255), (0, 235, 255)), ((60, 170, 60), (90, 90, 250)), ((0, 0, 0), (255, 30, 20))],
     ids=["yellow on white", "red on green", "blue on black"],
 )
-def test_ink_that_differs_in_colour_alone_stands_out(paper, ink):
-    written = (gray() == INK)[..., None]
+@pytest.mark.parametrize("larger", [1, 5])
+def test_ink_that_differs_in_colour_alone_stands_out(paper, ink, larger):
+    written = (gray() == INK).repeat(larger, 0).repeat(larger, 1)[..., None]
     flat = to_gray(np.where(written, ink, paper).astype(np.uint8)).astype(int)
     assert np.ptp(flat) > 140
 

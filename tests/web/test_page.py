@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mnist_core.data.synthetic import curves
 from tests.web.conftest import Server, png
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -e .[dev]")
@@ -99,6 +100,16 @@ def test_a_drawn_digit_is_read_with_its_probabilities_and_its_28_by_28(page):
     pad = page.locator("#pad").bounding_box()
     assert box["y"] - pad["y"] == pytest.approx(0.2 * pad["height"], abs=25)
     assert box["height"] == pytest.approx(0.6 * pad["height"], abs=45)
+
+
+def test_each_of_the_ten_digits_is_read_as_it_is_drawn(page):
+    for digit in range(10):
+        for curve in curves(digit):
+            # Upright in the middle of the pad, narrower than high.
+            draw(page, [(0.35 + 0.3 * x, 0.25 + 0.5 * y) for x, y in curve])
+        playwright.expect(texts(page)).to_have_text([str(digit)])
+        page.get_by_role("button", name="Clear").click()
+        playwright.expect(texts(page)).to_have_count(0)
 
 
 def test_undo_eraser_and_clear_take_ink_away(page):
