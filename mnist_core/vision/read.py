@@ -19,6 +19,7 @@ from mnist_core.errors import InputError
 MOST_PIXELS = 100_000_000
 # Rows of so many pixels in all are computed at a time, for floats take much room.
 STRIP = 1_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
 
 _stderr = threading.Lock()
 
@@ -38,6 +39,8 @@ def read_image(path: str | Path) -> np.ndarray:
             raise InputError("standard input is empty; pipe an image into it")
     else:
         data = _bytes_of(Path(path))
+    if _is_cut_png(data):
+        raise InputError(f"{path} is cut short or damaged; save it anew as PNG or JPEG")
     upright = _check_header(path, data)
     pixels = _decode(data, cv2.IMREAD_UNCHANGED)
     if not upright and pixels is not None and _channels(pixels) != 4:
@@ -108,6 +111,17 @@ def _bytes_of(path: Path) -> bytes:
     if not data:
         raise InputError(f"{path} is empty; save the image anew")
     return data
+
+
+def _is_cut_png(data: bytes) -> bool:
+    """Whether a chunk of a PNG file claims more bytes than there are, for which OpenCV would make room."""
+    if not data.startswith(PNG):
+        return False
+    at = len(PNG)
+    while at + 8 <= len(data):
+        # Its length, its name, its content and a CRC.
+        at += 4 + 4 + int.from_bytes(data[at : at + 4], "big") + 4
+    return at > len(data)
 
 
 def _check_header(path: str | Path, data: bytes) -> bool:

@@ -1,6 +1,7 @@
 """Image files of every kind come out as the same gray pixels; what is no image is told in one line."""
 
 import os
+import resource
 import struct
 import zlib
 from collections.abc import Callable
@@ -181,6 +182,17 @@ def test_the_content_says_what_a_file_is_not_its_name(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(save(tmp_path / "plain.png").read_bytes())
     assert distance(path) == 0
+
+
+def test_a_png_that_claims_more_bytes_than_it_has_is_refused_before_room_is_made(tmp_path):
+    path = save(tmp_path / "a.png")
+    data = path.read_bytes()
+    place = data.index(b"IDAT") - 4
+    path.write_bytes(data[:place] + (2**31 - 1).to_bytes(4, "big") + data[place + 4 :])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="cut short"):
+        read_image(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_a_single_pixel_is_an_image(tmp_path):
