@@ -55,7 +55,16 @@ def find_rows(sheet: Sheet, confidence: Confidence) -> list[list[Ink]]:
     def cut(piece: Piece) -> Ink:
         return sheet.cut(piece.mask, piece.x, piece.y)
 
-    digits = _digits(pieces, height, lambda some: confidence([cut(piece) for piece in some]))
+    known: dict[Piece, float] = {}
+
+    def asked_once(some: list[Piece]) -> np.ndarray:
+        unknown = [piece for piece in some if piece not in known]
+        if unknown:
+            found = confidence([cut(piece) for piece in unknown])
+            known.update(zip(unknown, found.tolist(), strict=True))
+        return np.array([known[piece] for piece in some])
+
+    digits = _digits(pieces, height, asked_once)
     return [[cut(piece) for piece in row] for row in rows_of(digits, height)]
 
 

@@ -54,14 +54,14 @@ def page(
     assert all(url.startswith((server.url, "data:", "blob:")) for url in elsewhere), elsewhere
 
 
-def draw(page: "playwright.Page", points: list[tuple[float, float]]) -> None:
-    """One stroke of the mouse; the points are shares of the pad's width and height."""
+def draw(page: "playwright.Page", points: list[tuple[float, float]], steps: int = 8) -> None:
+    """One stroke of the mouse, in so many steps from point to point: shares of the pad's width and height."""
     box = page.locator("#pad").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
     page.mouse.move(*places[0])
     page.mouse.down()
     for place in places[1:]:
-        page.mouse.move(*place, steps=8)
+        page.mouse.move(*place, steps=steps)
     page.mouse.up()
 
 
@@ -106,7 +106,7 @@ def test_each_of_the_ten_digits_is_read_as_it_is_drawn(page):
     for digit in range(10):
         for curve in curves(digit):
             # Upright in the middle of the pad, narrower than high.
-            draw(page, [(0.35 + 0.3 * x, 0.25 + 0.5 * y) for x, y in curve])
+            draw(page, [(0.35 + 0.3 * x, 0.25 + 0.5 * y) for x, y in curve], steps=1)
         playwright.expect(texts(page)).to_have_text([str(digit)])
         page.get_by_role("button", name="Clear").click()
         playwright.expect(texts(page)).to_have_count(0)

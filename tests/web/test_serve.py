@@ -170,7 +170,7 @@ def test_who_sends_too_slowly_or_nothing_is_hung_up_on_while_others_are_served(s
 
 def test_more_than_it_takes_are_told_to_come_again_and_the_rest_is_answered(server):
     before = server.ask("GET", "/healthz")[1]
-    small = png([[15, 6], [15, 34]], size=(40, 30))
+    small = png([[40, 10], [40, 90]], size=(100, 80))
     held = [server.connect() for _ in range(128)]
     for connection in held:
         connection.putrequest("POST", "/api/predict")
