@@ -22,9 +22,8 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
     """The part, or the parts near each other, that are the digit; None where nothing looks like one.
 
     Args:
-      mask: uint8 [height, width], 1 where there is ink.
+      mask: uint8 [height, width], 1 where there is ink other than ruling.
     """
-    mask = without_ruling(mask)
     labels, stats = _labelled(mask)
     if not len(stats):
         return None

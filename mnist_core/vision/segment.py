@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import along_border, fills, square, without_ruling
+from mnist_core.vision.parts import along_border, fills, square
 
 # Shares of the height of the page's digits.
 SPECK = 0.25
@@ -65,9 +65,8 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
     """The parts of a page that may be digits, in no order, the height of digits, and all that may be ink.
 
     Args:
-      mask: uint8 [height, width], 1 where there is ink.
+      mask: uint8 [height, width], 1 where there is ink other than ruling.
     """
-    mask = without_ruling(mask)
     labels, stats = _labelled(mask, 0)
     keep, specks = _may_be_written(labels, stats, mask)
     if not keep.any() or keep.sum() > MOST_PARTS:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from mnist_core.vision.ink import WORKING_SIDE, ink_strength
-from mnist_core.vision.parts import square
+from mnist_core.vision.parts import square, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
@@ -36,7 +36,7 @@ class Sheet:
       gray: uint8 [height, width], the picture without its frame.
       left, top: what was cut off.
       strength: float32 [h, w] of a copy that may be smaller, as `ink_strength` gives it.
-      mask: uint8 [h, w], 1 where the strength is above the threshold.
+      mask: uint8 [h, w], 1 where the strength is above the threshold and there is no ruling.
       is_inside: the paper lies in a larger picture.
     """
 
@@ -59,7 +59,8 @@ class Sheet:
         if found is None:
             return None
         strength, threshold = found
-        return cls(gray, left, top, strength, (strength > threshold).astype(np.uint8), is_inside)
+        mask = without_ruling((strength > threshold).astype(np.uint8))
+        return cls(gray, left, top, strength, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
         """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""

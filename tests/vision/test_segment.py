@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mnist_core.vision.parts import without_ruling
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.touching import resolved
 
@@ -56,7 +57,7 @@ def test_specks_lines_and_borders_are_no_pieces():
     page[390:393] = 1
     page[:, :12] = 1
     page[20:24, 300:440] = 1
-    assert len(pieces_of(page)[0]) == sum(map(len, rows))
+    assert len(pieces_of(without_ruling(page))[0]) == sum(map(len, rows))
 
 
 def test_a_bar_belongs_to_the_digit_below_it():
