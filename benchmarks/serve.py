@@ -78,10 +78,13 @@ def server(run: str | None, log_dir: str) -> Iterator[tuple[int, subprocess.Pope
         text=True,
     )
     try:
-        line = process.stderr.readline()
-        port = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
-        if not port:
-            raise MnistCoreError(f"the server doesn't start: {line.strip()}")
+        line, port = "", None
+        # TensorFlow may have something to say first.
+        while not port:
+            last, line = line, process.stderr.readline()
+            if not line:
+                raise MnistCoreError(f"the server doesn't start: {last.strip()}")
+            port = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
         yield int(port[1]), process
     finally:
         process.send_signal(signal.SIGTERM)

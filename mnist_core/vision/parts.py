@@ -98,7 +98,7 @@ def _without_level_lines(mask: np.ndarray) -> np.ndarray:
         return mask
     thickness = max(2, round(RULING_THICKNESS * max(height, width)))
     # What is taller than a line stays: the strokes that cross it.
-    thin = cv2.subtract(mask, cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((thickness + 1, 1), np.uint8)))
+    thin = _lower_than(mask, thickness + 1)
     lines = cv2.HoughLines(
         thin, 1, np.pi / 360, width * 3 // 10, min_theta=np.pi / 2 - 0.12, max_theta=np.pi / 2 + 0.12
     )
@@ -113,8 +113,15 @@ def _without_level_lines(mask: np.ndarray) -> np.ndarray:
         cv2.line(line, (0, ends[0]), (width - 1, ends[1]), 1, thickness | 1)
         columns, end = (line & thin).max(axis=0), max(2, width // 25)
         if columns[:end].any() and columns[-end:].any() and (line & mask).max(axis=0).mean() > 0.8:
-            ruling |= line & thin
+            # What is a little thicker than most of the line is a stroke that lies along it.
+            heights = (line & thin).sum(axis=0)
+            ruling |= line & _lower_than(mask, int(np.median(heights[heights > 0])) + 2)
     return mask & ~ruling
+
+
+def _lower_than(mask: np.ndarray, height: int) -> np.ndarray:
+    """What of a mask lies in upright runs of fewer pixels."""
+    return cv2.subtract(mask, cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((height, 1), np.uint8)))
 
 
 def _touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
