@@ -17,15 +17,16 @@ class DigitNet(keras.Model):
         super().__init__(**kwargs)
         self.widths = tuple(widths)
         self.dropout = dropout
-        first, *middle, last = self.widths
         self.blocks = [
-            ConvBlock(first, pool=True, normalise=True),
-            *(ConvBlock(width, normalise=True) for width in middle),
-            ConvBlock(last, pool=True, normalise=True),
+            ConvBlock(width, pool=self.pools(i), normalise=True) for i, width in enumerate(self.widths)
         ]
         self.flatten = keras.layers.Flatten()
         self.drop = Dropout(dropout)
         self.head = keras.layers.Dense(10)
+
+    def pools(self, i: int) -> bool:
+        """Whether block ``i`` pools: the first and the last."""
+        return i in (0, len(self.widths) - 1)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         features = images
@@ -39,7 +40,7 @@ class DigitNet(keras.Model):
 
 @register
 class DigitNetWide(DigitNet):
-    """Wider, and one convolution deeper: more accurate, at a fifth of the speed."""
+    """Wider, and one convolution deeper: more accurate, at a third of the speed."""
 
     def __init__(
         self, widths: tuple[int, ...] = (32, 64, 64, 128), dropout: float = 0.3, **kwargs: Any
@@ -48,28 +49,17 @@ class DigitNetWide(DigitNet):
 
 
 @register
-class DeepNet(keras.Model):
+class DeepNet(DigitNet):
     """Convolutions in pairs, pooled after each: the surest of the networks that what is no digit is none."""
 
     def __init__(
         self, widths: tuple[int, ...] = (32, 32, 64, 64, 128), dropout: float = 0.3, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        self.widths = tuple(widths)
-        self.dropout = dropout
-        self.blocks = [ConvBlock(width, pool=i % 2 == 1, normalise=True) for i, width in enumerate(widths)]
-        self.flatten = keras.layers.Flatten()
-        self.drop = Dropout(dropout)
-        self.head = keras.layers.Dense(10)
+        super().__init__(widths, dropout, **kwargs)
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        features = images
-        for block in self.blocks:
-            features = block(features, training=training)
-        return self.head(self.drop(self.flatten(features), training=training))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "widths": self.widths, "dropout": self.dropout}
+    def pools(self, i: int) -> bool:
+        """Whether block ``i`` pools: every second."""
+        return i % 2 == 1
 
 
 @register
