@@ -52,13 +52,13 @@ def together(directories: list[Path]) -> float:
     from mnist_core.loop.evaluator import Evaluator
 
     device.choose("auto", "float32")
+    # The runs differ in their seeds alone.
+    config = read_json(directories[0] / CONFIG)
+    split = load(dataset_of(directories[0]), config.data_dir).test
+    images = np.ascontiguousarray(split.images)
     probabilities = 0.0
     for directory in directories:
-        config = read_json(directory / CONFIG)
-        split = load(dataset_of(directory), config.data_dir).test
-        logits = Evaluator(load_model(directory)[0], tta=config.tta).logits(
-            np.ascontiguousarray(split.images)
-        )
+        logits = Evaluator(load_model(directory)[0], tta=config.tta).logits(images)
         probabilities += softmax(logits.astype(np.float64), axis=1)
     return float((probabilities.argmax(axis=1) == split.labels).mean())
 

@@ -130,7 +130,6 @@ class Config:
         low=0,
         below=1,
     )
-
     tta: bool = setting(
         False, "score the mean over views of each image, a little turned and sized", group="optimisation"
     )
