@@ -1,6 +1,8 @@
 """Failures that a user can act on. Each prints as one line and has its exit code."""
 
+import importlib
 import sys
+from typing import Any
 
 
 class MnistCoreError(Exception):
@@ -48,3 +50,18 @@ class InterruptedRunError(MnistCoreError):
 def warn(message: str) -> None:
     """Prints one line for the person at the terminal; stdout is kept for results."""
     print(message, file=sys.stderr, flush=True)
+
+
+def need(module: str, extra: str) -> Any:
+    """Imports a module that comes with the extra ``extra``.
+
+    Raises:
+      UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UsageError(
+            f"{module} is not installed ({error}); "
+            f"install the extra: pip install -c constraints.txt -e '.[{extra}]'"
+        ) from error

@@ -4,20 +4,18 @@ They map uint8 ``[n, 28, 28]``, bright ink on black, to float32 ``[n, 10]``, for
 """
 
 import contextlib
-import importlib
 import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.datasets import load
-from mnist_core.errors import MnistCoreError, UsageError
+from mnist_core.errors import MnistCoreError, UsageError, need
 from mnist_core.files import atomic_write
 
 IMAGES = tf.TensorSpec([None, 28, 28], tf.uint8, name="images")
@@ -151,21 +149,6 @@ def open_onnx(content: bytes, threads: int = 1) -> Asked:
     except Exception as error:  # Its exceptions have no class in common.
         raise MnistCoreError(f"ONNX can't express this network: {error}") from error
     return lambda images: session.run(None, {IMAGES.name: images})[0]
-
-
-def need(module: str, extra: str) -> Any:
-    """Imports a module that comes with the extra ``extra``.
-
-    Raises:
-      UsageError: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise UsageError(
-            f"{extra} needs a package that is not installed ({error}); "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
-        ) from error
 
 
 def _write_savedmodel(model: keras.Model, path: Path) -> float:

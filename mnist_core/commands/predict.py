@@ -9,7 +9,8 @@ from mnist_core import cli
 from mnist_core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from mnist_core.vision.predictor import Page, Predictor
+    from mnist_core.vision.page import Page
+    from mnist_core.vision.predictor import Predictor
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".pgm", ".ppm")
 

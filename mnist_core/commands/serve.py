@@ -5,11 +5,10 @@ how to ask, GET /healthz whether it is up.
 """
 
 import argparse
-import importlib
 import socket
 
 from mnist_core import cli
-from mnist_core.errors import MnistCoreError, UsageError, warn
+from mnist_core.errors import UsageError, need, warn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> cli.Answer:
     """Serves until it is interrupted."""
-    _check_extra()
+    for package in ("fastapi", "uvicorn", "python_multipart"):
+        need(package, "web")
     # Before TensorFlow, which takes its time: the port may be in use.
     with listen(args.host, args.port) as listener:
         cli.import_predictor()
@@ -55,14 +55,4 @@ def listen(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(
             f"can't listen at --host {host} --port {port}: {reason}; name another port (0 takes a free one)"
-        ) from error
-
-
-def _check_extra() -> None:
-    try:
-        for package in ("fastapi", "uvicorn", "python_multipart"):
-            importlib.import_module(package)
-    except ImportError as error:
-        raise MnistCoreError(
-            f"{error.name} is not installed; install the extra: pip install -c constraints.txt -e '.[web]'"
         ) from error

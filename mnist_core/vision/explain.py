@@ -3,10 +3,9 @@
 import cv2
 import numpy as np
 
-from mnist_core.vision.ink import ink_strength
-from mnist_core.vision.parts import without_ruling
-from mnist_core.vision.predictor import Page
+from mnist_core.vision.page import Page
 from mnist_core.vision.read import shrink
+from mnist_core.vision.sheet import Sheet
 
 RED, BLACK = (40, 40, 220), (0, 0, 0)
 # Sides in pixels of a stage, of what the network got, and of the line of text above each.
@@ -44,15 +43,14 @@ def explained(gray: np.ndarray, page: Page) -> np.ndarray:
       uint8 BGR [height, width, 3].
     """
     stages = [("picture", shrink(gray, STAGE))]
-    found = ink_strength(gray)
-    if found is None:
+    sheet = Sheet.of(gray)
+    if sheet is None:
         stages.append(("no ink apart from paper", np.full_like(stages[0][1], 255)))
     else:
-        strength, threshold = found
-        mask = (strength > threshold).astype(np.uint8)
-        stages.append(("ink", 255 - np.uint8(255 * strength)))
-        stages.append((f"above {threshold:.2f}", 255 - 255 * mask))
-        stages.append(("without ruling", 255 - 255 * without_ruling(mask)))
+        above = np.uint8(255 * (sheet.strength <= sheet.threshold))
+        stages.append(("ink", 255 - np.uint8(255 * sheet.strength)))
+        stages.append((f"above {sheet.threshold:.2f}", above))
+        stages.append(("without ruling", 255 - 255 * sheet.mask))
     stages.append((f"digits: {len(page.digits)}", annotated(gray, page, STAGE)))
     rows = [_row([_panel(name, shrink(image, STAGE), STAGE) for name, image in stages])]
     for first in range(0, len(page.digits), COLUMNS):

@@ -34,6 +34,20 @@ SMALLEST_CONTRAST = 0.06
 LOWEST, BINS_OF_ONE = 0.2, 212
 
 
+class Look(NamedTuple):
+    """How a picture is looked at.
+
+    Attributes:
+      dark: for ink that is darker than its paper.
+      element: side of the closing's square, a share of the longer side.
+      past_faint: not at what is fainter than most ink, such as ruling.
+    """
+
+    dark: bool
+    element: float
+    past_faint: bool = False
+
+
 class Levels(NamedTuple):
     """How the strengths of a picture fall into paper and ink: the paper's, and the threshold above it."""
 
@@ -43,25 +57,35 @@ class Levels(NamedTuple):
     goodness: float
 
 
-def ink_strength(gray: np.ndarray, working_side: int = WORKING_SIDE) -> tuple[np.ndarray, float] | None:
+def looks(gray: np.ndarray) -> list[Look]:
+    """Ways to look at a picture, uint8 [height, width], the likeliest first.
+
+    On a page strokes are thin. The smallest square shows them, and no shadow, however sharp its edge.
+    """
+    best = Look(*_best_look(shrink(gray, TRIAL_SIDE)))
+    least = ELEMENTS[0]
+    return [best, Look(best.dark, least), Look(best.dark, least, past_faint=True), Look(not best.dark, least)]
+
+
+def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tuple[np.ndarray, float] | None:
     """Tells ink from paper.
 
     Args:
       gray: uint8 [height, width].
-      working_side: longer side, in pixels, of the copy that is worked on.
+      look: one of `looks`.
+      side: longer side, in pixels, of the copy that is worked on.
 
     Returns:
       float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
       paper and ink; None where the two can't be told apart.
     """
-    dark, element = _best_view(shrink(gray, TRIAL_SIDE))
-    side = working_side
-    while side >= SMALLEST_SIDE or side == working_side:
+    least = min(side, SMALLEST_SIDE)
+    while side >= least:
         small = shrink(gray, side)
-        if not dark:
+        if not look.dark:
             small = 255 - small
-        strength = _strength(small, _light(small), element)
-        levels = _levels(strength)
+        strength = _strength(small, _light(small), look.element)
+        levels = _levels(strength, look.past_faint)
         if levels and levels.separation >= SMALLEST_SEPARATION:
             return np.clip(strength - levels.paper, 0, 1), levels.threshold
         # Halving averages noise away; strokes are wider than noise.
@@ -100,7 +124,7 @@ def _light(gray: np.ndarray) -> np.ndarray:
     return shrink(gray, min(WORKING_SIDE, max(SMALLEST_SIDE, max(gray.shape) // 2)))
 
 
-def _best_view(gray: np.ndarray) -> tuple[bool, float]:
+def _best_look(gray: np.ndarray) -> tuple[bool, float]:
     """The polarity and the closing's square that show writing well apart from the paper.
 
     Args:
@@ -158,10 +182,16 @@ def _trial(strength: np.ndarray) -> tuple[float, float, float]:
     return levels.goodness * (1 - 0.7 * contact(mask)) * np.sqrt(share + 1e-3), written, everything
 
 
-def _levels(strength: np.ndarray) -> Levels | None:
-    """Otsu's two classes, of a histogram; None where there are not two."""
+def _levels(strength: np.ndarray, past_faint: bool = False) -> Levels | None:
+    """Otsu's two classes, of a histogram; None where there are not two.
+
+    Args:
+      past_faint: ink is only the upper one of the two classes of what is ink otherwise.
+    """
     bins = np.clip((strength + LOWEST) * BINS_OF_ONE, 0, 255).astype(np.uint8)
-    split = int(cv2.threshold(bins, 0, 255, cv2.THRESH_OTSU)[0]) + 1
+    split = _split(bins)
+    if past_faint and (marks := bins[bins >= split]).size:
+        split = _split(marks)
     counts = cv2.calcHist([bins], [0], None, [256], [0, 256]).ravel().astype(np.float64)
     values = (np.arange(256) + 0.5) / BINS_OF_ONE - LOWEST
     paper, ink = (counts[:split], values[:split]), (counts[split:], values[split:])
@@ -175,14 +205,20 @@ def _levels(strength: np.ndarray) -> Levels | None:
     (paper_mean, paper_variance), (ink_mean, ink_variance) = _moments(*paper), _moments(*ink)
     shares = paper[0].sum() / counts.sum(), ink[0].sum() / counts.sum()
     apart = ink_mean - paper_mean
+    highest = 1.0 if past_faint else 0.55
     within = paper_variance * shares[0] + ink_variance * shares[1]
     between = apart**2 * shares[0] * shares[1]
     return Levels(
         paper=level,
-        threshold=max(min(split / BINS_OF_ONE - LOWEST - level, 0.55 * contrast), 3 * noise),
+        threshold=max(min(split / BINS_OF_ONE - LOWEST - level, highest * contrast), 3 * noise),
         separation=apart / float(np.sqrt(ink_variance + paper_variance + 1e-6)),
         goodness=between / (within + between + 1e-9),
     )
+
+
+def _split(bins: np.ndarray) -> int:
+    """The first bin of the upper of Otsu's two classes."""
+    return int(cv2.threshold(bins.reshape(len(bins), -1), 0, 255, cv2.THRESH_OTSU)[0]) + 1
 
 
 def _quantile(counts: np.ndarray, values: np.ndarray, share: float) -> float:

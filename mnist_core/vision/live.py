@@ -11,7 +11,8 @@ import numpy as np
 
 from mnist_core.vision.overlay import annotate, panel
 from mnist_core.vision.pad import Pad
-from mnist_core.vision.predictor import Page, Predictor
+from mnist_core.vision.page import Page
+from mnist_core.vision.predictor import Predictor
 from mnist_core.vision.sources import Recorder, Source
 from mnist_core.vision.window import Window
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mnist_core.vision.predictor import Digit, Page
+from mnist_core.vision.page import Digit, Page
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # BGR.

@@ -5,7 +5,7 @@ import time
 import cv2
 import numpy as np
 
-from mnist_core.vision.predictor import Page
+from mnist_core.vision.page import Page
 
 WIDTH, HEIGHT = 560, 400
 PEN, RUBBER = 22, 56

@@ -1,5 +1,6 @@
-"""All digits of a gray picture as ink, row by row."""
+"""All digits of a gray picture, row by row."""
 
+import dataclasses
 from collections.abc import Callable
 
 import cv2
@@ -8,8 +9,8 @@ import numpy as np
 from mnist_core.vision.ink import WORKING_SIDE
 from mnist_core.vision.parts import THUMBNAIL, is_paper
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
-from mnist_core.vision.sheet import Ink, Sheet
-from mnist_core.vision.touching import WIDE, resolved
+from mnist_core.vision.sheet import Box, Ink, Sheet
+from mnist_core.vision.touching import WIDE, Confidence, resolved
 
 # Longer side, in pixels, of the copy in which the digits of a page are cut out, where ...
 PAGE_SIDE = 1152
@@ -21,26 +22,55 @@ SURE_ALONE = 0.8
 # What is less likely to be any digit is none; nor is what is so much wider than high, unless it surely is. Of
 # what is written on a page at least a share must be digits, and of its pieces one must be surely so: noise,
 # texture and text are many parts, few like digits.
-LEAST_PROBABILITY = 0.5
+LEAST_PROBABILITY = 0.3
 SURE = 0.95
 WIDEST = 1.7
 LEAST_SHARE = 0.5
+# Of what is seen in a picture that showed no digits at first, so many must be.
+SURE_SHARE = 0.9
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
 
-Confidence = Callable[[list[Ink]], np.ndarray]
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Digit:
+    """A digit that was read.
+
+    Attributes:
+      digit: the most probable one, of this ``probability``.
+      box: x, y, width, height in the picture's pixels.
+      probabilities: float32 ``[10]``, the mean over some views of the image.
+      image: uint8 ``[28, 28]``, what the network saw, a little narrower and slanted.
+    """
+
+    digit: int
+    probability: float
+    box: Box
+    probabilities: np.ndarray
+    image: np.ndarray
 
 
-def find_rows(sheet: Sheet, confidence: Confidence) -> list[list[Ink]]:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Page:
+    """What is written in a picture: its digits in reading order, and as text."""
+
+    digits: tuple[Digit, ...]
+    text: str
+
+
+Recognise = Callable[[list[Ink]], list[Digit]]
+
+
+def find_rows(sheet: Sheet, recognise: Recognise, least_share: float = LEAST_SHARE) -> list[list[Digit]]:
     """The digits of a page in reading order; nothing where there are not at least two.
 
     Args:
-      confidence: gives float32 [n], the probabilities of the likeliest digit of each of n inks.
+      least_share: of the pieces of ink that must surely be digits.
     """
     if max(sheet.gray.shape) < THUMBNAIL:
         return []
     if (inside := _paper(sheet)) is not None:
-        return find_rows(inside, confidence)
+        return find_rows(inside, recognise, least_share)
     pieces, height, written = pieces_of(sheet.mask)
     if height < CLEAR_HEIGHT and max(sheet.gray.shape) > WORKING_SIDE:
         larger = sheet.larger(PAGE_SIDE)
@@ -52,38 +82,36 @@ def find_rows(sheet: Sheet, confidence: Confidence) -> list[list[Ink]]:
     if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_SHARE * written:
         return []
 
-    def cut(piece: Piece) -> Ink:
-        return sheet.cut(piece.mask, piece.x, piece.y)
+    known: dict[Piece, Digit] = {}
 
-    known: dict[Piece, float] = {}
-
-    def asked_once(some: list[Piece]) -> np.ndarray:
+    def asked_once(some: list[Piece]) -> list[Digit]:
         unknown = [piece for piece in some if piece not in known]
         if unknown:
-            found = confidence([cut(piece) for piece in unknown])
-            known.update(zip(unknown, found.tolist(), strict=True))
-        return np.array([known[piece] for piece in some])
+            inks = [sheet.cut(piece.mask, piece.x, piece.y) for piece in unknown]
+            known.update(zip(unknown, recognise(inks), strict=True))
+        return [known[piece] for piece in some]
 
-    digits = _digits(pieces, height, asked_once)
-    return [[cut(piece) for piece in row] for row in rows_of(digits, height)]
+    def confidence(some: list[Piece]) -> np.ndarray:
+        return np.array([digit.probability for digit in asked_once(some)])
+
+    digits = _digits(pieces, height, confidence, least_share)
+    return [asked_once(row) for row in rows_of(digits, height)]
 
 
-def _digits(
-    pieces: list[Piece], height: float, confidence: Callable[[list[Piece]], np.ndarray]
-) -> list[Piece]:
+def _digits(pieces: list[Piece], height: float, confidence: Confidence, least_share: float) -> list[Piece]:
     """The pieces that are digits; none where they are fewer than two, or most are something else."""
     if len(pieces) == 1 and pieces[0].width < WIDE * pieces[0].height:
         return []
     # A word can be cut into ones; its letters, before they are cut, are no digits.
     whole = [piece for piece in pieces if piece.width < WIDE * piece.height]
-    if whole and (confidence(whole) >= SURE).mean() < LEAST_SHARE:
+    if whole and (confidence(whole) >= SURE).mean() < least_share:
         return []
     pieces = resolved(pieces, height, confidence)
     if len(pieces) < 2:
         return []
     chances = confidence(pieces)
     # Two or three pieces may as well be the strokes of a letter.
-    if (chances >= SURE).mean() < (1.0 if len(pieces) < 4 else LEAST_SHARE):
+    if (chances >= SURE).mean() < (1.0 if len(pieces) < 4 else least_share):
         return []
     digits = [
         piece

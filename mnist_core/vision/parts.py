@@ -14,6 +14,8 @@ GAP_IN_STROKE = 0.012
 SMALLEST_DIGIT = 0.03
 # A share of the height.
 FLATTEST_DIGIT = 4
+# Of a ruled line, the share of columns in which there is ink.
+COVERED = 0.8
 # A thumbnail has no room for shadows and desks.
 THUMBNAIL = 40
 
@@ -94,7 +96,8 @@ def square(size: int) -> np.ndarray:
 
 def _without_level_lines(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
-    if width < THUMBNAIL:
+    # Where most columns are bare no line runs through them, and there is nothing to look for.
+    if width < THUMBNAIL or mask.max(axis=0).mean() <= COVERED:
         return mask
     thickness = max(2, round(RULING_THICKNESS * max(height, width)))
     # What is taller than a line stays: the strokes that cross it.
@@ -112,7 +115,7 @@ def _without_level_lines(mask: np.ndarray) -> np.ndarray:
         line = np.zeros_like(mask)
         cv2.line(line, (0, ends[0]), (width - 1, ends[1]), 1, thickness | 1)
         columns, end = (line & thin).max(axis=0), max(2, width // 25)
-        if columns[:end].any() and columns[-end:].any() and (line & mask).max(axis=0).mean() > 0.8:
+        if columns[:end].any() and columns[-end:].any() and (line & mask).max(axis=0).mean() > COVERED:
             # What is a little thicker than most of the line is a stroke that lies along it.
             heights = (line & thin).sum(axis=0)
             ruling |= line & _lower_than(mask, int(np.median(heights[heights > 0])) + 2)

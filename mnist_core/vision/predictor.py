@@ -1,6 +1,5 @@
 """Reads digits in pictures with a trained network."""
 
-import dataclasses
 import itertools
 from pathlib import Path
 
@@ -10,35 +9,9 @@ import numpy as np
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
 from mnist_core.vision.normalise import find_ink, to_mnist, views
-from mnist_core.vision.page import SURE_ALONE, find_rows
+from mnist_core.vision.page import SURE_ALONE, SURE_SHARE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image, to_gray
-from mnist_core.vision.sheet import Box, Ink, Sheet
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Digit:
-    """A digit that was read.
-
-    Attributes:
-      digit: the most probable one, of this ``probability``.
-      box: x, y, width, height in the picture's pixels.
-      probabilities: float32 ``[10]``, the mean over some views of the image.
-      image: uint8 ``[28, 28]``, what the network saw, a little narrower and slanted.
-    """
-
-    digit: int
-    probability: float
-    box: Box
-    probabilities: np.ndarray
-    image: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Page:
-    """What is written in a picture: its digits in reading order, and as text."""
-
-    digits: tuple[Digit, ...]
-    text: str
+from mnist_core.vision.sheet import Ink, Sheet
 
 
 class Predictor:
@@ -92,17 +65,25 @@ class Predictor:
           InputError: the file can't be read.
         """
         gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
-        sheet = Sheet.of(gray)
+        looks = Sheet.looks(gray)
+        rows = self._rows(next(looks), single)
+        if not rows and not single:
+            again = (find_rows(sheet, self._recognised, SURE_SHARE) for sheet in looks if sheet)
+            rows = next(filter(None, again), [])
+        text = "\n".join("".join(str(one.digit) for one in row) for row in rows)
+        return Page(tuple(itertools.chain(*rows)), text)
+
+    def _rows(self, sheet: Sheet | None, single: bool) -> list[list[Digit]]:
+        """The digits of a page, or the one digit of a picture; none where nothing, or none surely, is one."""
         if sheet is None:
-            return Page((), "")
-        rows = [] if single else find_rows(sheet, self._confidence)
-        if not rows and (ink := find_ink(sheet)):
-            rows = [[ink]]
-        read = [self._recognised(row) for row in rows]
-        if not single and len(read) == 1 and len(read[0]) == 1 and read[0][0].probability < SURE_ALONE:
-            read = []
-        text = "\n".join("".join(str(one.digit) for one in row) for row in read)
-        return Page(tuple(itertools.chain(*read)), text)
+            return []
+        if not single and (rows := find_rows(sheet, self._recognised)):
+            return rows
+        ink = find_ink(sheet)
+        if ink is None:
+            return []
+        (digit,) = self._recognised([ink])
+        return [[digit]] if single or digit.probability >= SURE_ALONE else []
 
     def _recognised(self, inks: list[Ink]) -> list[Digit]:
         images = np.stack([to_mnist(ink.strength) for ink in inks])
@@ -110,8 +91,3 @@ class Predictor:
             Digit(int(chances.argmax()), float(chances.max()), ink.box, chances, image)
             for ink, image, chances in zip(inks, images, self.recognise(images), strict=True)
         ]
-
-    def _confidence(self, inks: list[Ink]) -> np.ndarray:
-        """float32 [n], the probability of the likeliest digit of each."""
-        images = np.stack([to_mnist(ink.strength) for ink in inks])
-        return self.recognise(images).max(axis=1)

@@ -1,12 +1,13 @@
 """A gray picture as a sheet that is written on: its ink, and where in the picture that lies."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Self
 
 import cv2
 import numpy as np
 
-from mnist_core.vision.ink import WORKING_SIDE, ink_strength
+from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
 from mnist_core.vision.parts import square, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
@@ -35,36 +36,53 @@ class Sheet:
     Attributes:
       gray: uint8 [height, width], the picture without its frame.
       left, top: what was cut off.
+      look: how it was looked at.
       strength: float32 [h, w] of a copy that may be smaller, as `ink_strength` gives it.
-      mask: uint8 [h, w], 1 where the strength is above the threshold and there is no ruling.
+      threshold: what of the strength is above it is ink.
+      mask: uint8 [h, w], 1 where there is ink other than ruling.
       is_inside: the paper lies in a larger picture.
     """
 
     gray: np.ndarray
     left: int
     top: int
+    look: Look
     strength: np.ndarray
+    threshold: float
     mask: np.ndarray
     is_inside: bool = False
 
     @classmethod
-    def of(cls, gray: np.ndarray, left: int = 0, top: int = 0, is_inside: bool = False) -> Self | None:
-        """The sheet of a picture, uint8 [height, width]; None where no ink can be told from paper."""
+    def looks(
+        cls, gray: np.ndarray, left: int = 0, top: int = 0, is_inside: bool = False
+    ) -> Iterator[Self | None]:
+        """The sheet of a picture, uint8 [height, width], in each way to look at it, the likeliest first.
+
+        It is None where no ink can be told from paper in that way.
+        """
         x, y, gray = _without_frame(gray)
-        return cls._seen(gray, left + x, top + y, is_inside, WORKING_SIDE)
+        for look in looks(gray):
+            yield cls._seen(gray, left + x, top + y, look, is_inside=is_inside)
 
     @classmethod
-    def _seen(cls, gray: np.ndarray, left: int, top: int, is_inside: bool, side: int) -> Self | None:
-        found = ink_strength(gray, side)
+    def of(cls, gray: np.ndarray) -> Self | None:
+        """The first of `looks`."""
+        return next(cls.looks(gray))
+
+    @classmethod
+    def _seen(
+        cls, gray: np.ndarray, left: int, top: int, look: Look, *, is_inside: bool, side: int = WORKING_SIDE
+    ) -> Self | None:
+        found = ink_strength(gray, look, side)
         if found is None:
             return None
         strength, threshold = found
         mask = without_ruling((strength > threshold).astype(np.uint8))
-        return cls(gray, left, top, strength, mask, is_inside)
+        return cls(gray, left, top, look, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
         """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""
-        return self._seen(self.gray, self.left, self.top, self.is_inside, side)
+        return self._seen(self.gray, self.left, self.top, self.look, is_inside=self.is_inside, side=side)
 
     def inside(self, box: Box) -> Self | None:
         """The paper in a box of the copy, without its edge; None where nothing is written on it."""
@@ -73,7 +91,7 @@ class Sheet:
         within = (x + edge, y + edge, max(1, width - 2 * edge), max(1, height - 2 * edge))
         x, y, width, height = self._enlarged(within)
         gray = self.gray[y : y + height, x : x + width]
-        return type(self).of(gray, self.left + x, self.top + y, is_inside=True)
+        return next(self.looks(gray, self.left + x, self.top + y, is_inside=True))
 
     def cut(self, mask: np.ndarray, x: int = 0, y: int = 0) -> Ink:
         """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""

@@ -277,6 +277,6 @@ def test_without_the_extra_one_line_says_which_to_install(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mnist_core import cli; cli.run('serve', [])"
     )
-    message = spawn("-c", code).failure(1)
+    message = spawn("-c", code).failure(2)
     assert "fastapi is not installed" in message
     assert ".[web]" in message
