@@ -134,10 +134,10 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
 | MNIST test accuracy | {result["test_accuracy"]:.2%}, {errors} of {result["test_count"]:,} wrong |
 | expected calibration error | {result["test_calibration_error"]:.3%} (15 bins, test images) |
 
-For digits that people write by hand, one or many in a picture. It was never shown letters; of what is no
-digit it knows random strokes, figures, turned digits and pairs of digits, and what looks much like a digit is
-read as one. Earlier versions of the recipe were scored on the test images too, and these scores were known
-when it was changed: the accuracy above is slightly optimistic.
+For digits that people write by hand, one or many in a picture. Of what is no digit it knows random strokes,
+some letters, figures, turned digits and pairs of digits, all drawn by program or from MNIST; what looks much
+like a digit is read as one. Earlier versions of the recipe were scored on the test images too, and these
+scores were known when it was changed: the accuracy above is slightly optimistic.
 """
 
 

@@ -16,7 +16,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "thickness": 0.5,
         "elastic": 1.0,
         "blur": 0.3,
-        "outliers": 0.1,
+        "outliers": 0.12,
         "ema": 0.999,
     },
     # The most accurate, scored as the mean over views of each image.

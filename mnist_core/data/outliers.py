@@ -1,19 +1,50 @@
 """What is no digit, in the place of digits: a network that has seen some is unsure of others.
 
 Outlier exposure (D. Hendrycks, M. Mazeika and T. Dietterich, "Deep anomaly detection with outlier exposure",
-ICLR 2019) with what MNIST and a pen give: strokes, figures, turned digits, which are as alien as letters are,
-and two digits at once, which is what a reader of pages must not take for one.
+ICLR 2019) with what MNIST and a pen give: strokes, letters, figures, turned digits, and two digits at once,
+which is what a reader of pages must not take for one.
 """
 
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from mnist_core.randomness import StepRandom
 
 # A scribble's strokes, the points of each, and the longer side of its box in pixels, which is MNIST's.
 STROKES, POINTS, LONGER_SIDE = 4, 20, 19.0
+# Letters and signs that are seldom written like a digit. A stroke is a quadratic Bezier curve: x and y of its
+# beginning, its bend and its end, from 0 to 8, left to right and down.
+LETTERS = {
+    "A": "082440 406488 154575",
+    "E": "000408 004080 043464 084888",
+    "F": "000408 004080 043464",
+    "H": "000408 808488 044484",
+    "K": "000408 804204 235588",
+    "M": "080400 002244 446280 808488",
+    "N": "080400 004488 888480",
+    "P": "000408 008204",
+    "R": "000408 008204 143668",
+    "V": "002448 486480",
+    "W": "001428 283542 425568 687480",
+    "X": "004488 804408",
+    "a": "721115 152876 717588",
+    "d": "841316 163887 808488",
+    "e": "144474 744014 141877",
+    "f": "713033 323538 043464",
+    "h": "101418 157178",
+    "k": "101418 644416 355678",
+    "m": "121518 144148 447178",
+    "n": "121518 147178",
+    "r": "121518 143273",
+    "t": "404678 133373",
+    "#": "202428 606468 033383 064686",
+    "*": "404448 022486 824406",
+}
+# How far a hand misses each point, in the letters' units.
+SHAKE = 0.7
 # Most sides of a figure.
 SIDES = 6
 # Digits that are none when they are turned by a right angle, and those that are none when mirrored.
@@ -34,12 +65,13 @@ def with_outliers(
       warp: samples images where projective rows ``[n, 8]`` send each pixel.
     """
     draws = random.uniform([3])
-    kind = tf.cast(draws[:, 1] * 7, tf.int32)
+    kind = tf.cast(draws[:, 1] * 9, tf.int32)
     size = images.shape[1:3]
     turned, is_strange = _turned(images, labels, draws[:, 2])
     made = tf.where(_each((kind < 2) & is_strange), turned, _scribbles(size, random))
     made = tf.where(_each((kind == 2) | (kind == 3)), _pairs(images, turned, random, warp), made)
     made = tf.where(_each(kind == 4), _figures(size, random), made)
+    made = tf.where(_each((kind == 5) | (kind == 6)), _letters(size, random), made)
     chosen = draws[:, 0] < share
     any_label = tf.cast(random.uniform([]) * 10, tf.int32)
     return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
@@ -115,20 +147,44 @@ def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     first = tf.where(choices[..., :1] < 0.5, before, ends[:, :, 0])
     last = ends[:, :, 2]
     bend = (first + last) / 2 + (ends[:, :, 1] - 0.5) * random.uniform([STROKES, 1], 0.0, 2.0)
+    there = (choices[..., 1] < 0.5) | (tf.range(STROKES) < 2)
+    return _drawn(tf.stack([first, bend, last], axis=2), there, size, random)
+
+
+def _letters(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Letters by an unsteady hand, some narrow; as `_scribbles`."""
+    strokes = np.zeros((len(LETTERS), STROKES, 3, 2), np.float32)
+    there = np.zeros((len(LETTERS), STROKES), bool)
+    for i, letter in enumerate(LETTERS.values()):
+        for j, stroke in enumerate(letter.split()):
+            strokes[i, j] = np.reshape([int(digit) for digit in stroke], (3, 2))
+            there[i, j] = True
+    chosen = tf.cast(random.uniform([]) * len(LETTERS), tf.int32)
+    shaken = tf.gather(strokes, chosen) + random.uniform([STROKES, 3, 2], -SHAKE, SHAKE)
+    narrow = tf.concat([random.uniform([1, 1, 1], 0.5, 1.0), tf.ones_like(shaken[:, :1, :1, :1])], axis=3)
+    return _drawn(shaken * narrow, tf.gather(there, chosen), size, random)
+
+
+def _drawn(strokes: tf.Tensor, there: tf.Tensor, size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Draws those strokes that are there, with a round pen; float32 ``[n, h, w, 1]`` in [0, 1].
+
+    Args:
+      strokes: float32 ``[n, STROKES, 3, 2]``, x and y of beginning, bend and end, in any units.
+      there: bool ``[n, STROKES]``; the first one is.
+    """
     t = tf.reshape(tf.linspace(0.0, 1.0, POINTS), [1, 1, POINTS, 1])
-    first, bend, last = first[:, :, tf.newaxis], bend[:, :, tf.newaxis], last[:, :, tf.newaxis]
+    first, bend, last = (strokes[:, :, i, tf.newaxis] for i in range(3))
     points = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
     # A stroke that is left out lies under the first.
-    there = (choices[..., 1] < 0.5) | (tf.range(STROKES) < 2)
     points = tf.where(there[..., tf.newaxis, tf.newaxis], points, points[:, :1])
     points = tf.reshape(points, [-1, STROKES * POINTS, 2])
     low, high = tf.reduce_min(points, 1, keepdims=True), tf.reduce_max(points, 1, keepdims=True)
     scale = LONGER_SIDE / tf.reduce_max(high - low, 2, keepdims=True)
     points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in size]
-    # A round pen at every point; its two directions are drawn apart and multiplied.
+    # Its two directions are drawn apart and multiplied.
     width = random.uniform([1, 1], 0.6, 1.1)
     y, x = (
         tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2)
-        for i, n in enumerate(size)
+        for i, n in zip((1, 0), size, strict=True)
     )
     return tf.minimum(1.2 * tf.matmul(y, x, transpose_a=True), 1.0)[..., tf.newaxis]
