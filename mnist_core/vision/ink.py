@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import along_border, contact, fills, square, without_ruling
+from mnist_core.vision.parts import along_border, components, contact, fills, square, without_ruling
 from mnist_core.vision.read import shrink
 
 # Longer sides, in pixels, of the copies that are worked on: enough for strokes, little enough to be fast.
@@ -32,6 +32,7 @@ SMALLEST_SEPARATION = 2.4
 SMALLEST_CONTRAST = 0.06
 # The histogram of strengths: how far below paper it begins, and its bins for 1.
 LOWEST, BINS_OF_ONE = 0.2, 212
+VALUES = (np.arange(256) + 0.5) / BINS_OF_ONE - LOWEST
 
 
 class Look(NamedTuple):
@@ -166,8 +167,8 @@ def _trial(strength: np.ndarray) -> tuple[float, float, float]:
     if levels is None:
         return 0.0, 0.0, 0.0
     mask = without_ruling((strength - levels.paper > levels.threshold).astype(np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    stats = stats[1:]
+    labels, stats = components(mask)
+    count = len(stats) + 1
     ink = np.bincount(labels.ravel(), (np.maximum(strength, 0) * mask).ravel(), minlength=count)[1:]
     everything = ink.sum()
     if levels.separation > 3 and fills(mask):
@@ -193,12 +194,13 @@ def _levels(strength: np.ndarray, past_faint: bool = False) -> Levels | None:
     if past_faint and (marks := bins[bins >= split]).size:
         split = _split(marks)
     counts = cv2.calcHist([bins], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    values = (np.arange(256) + 0.5) / BINS_OF_ONE - LOWEST
-    paper, ink = (counts[:split], values[:split]), (counts[split:], values[split:])
+    paper, ink = (counts[:split], VALUES[:split]), (counts[split:], VALUES[split:])
     if min(paper[0].sum(), ink[0].sum()) < 3:
         return None
     level = _quantile(*paper, 0.5)
-    noise = 1.4826 * _quantile(paper[0], np.abs(paper[1] - level), 0.5)
+    away = np.abs(paper[1] - level)
+    order = np.argsort(away)
+    noise = 1.4826 * _quantile(paper[0][order], away[order], 0.5)
     contrast = _quantile(*ink, 0.75) - level
     if contrast < SMALLEST_CONTRAST:
         return None
@@ -222,10 +224,9 @@ def _split(bins: np.ndarray) -> int:
 
 
 def _quantile(counts: np.ndarray, values: np.ndarray, share: float) -> float:
-    """The value below which so large a share lies."""
-    order = np.argsort(values)
-    below = np.cumsum(counts[order])
-    return float(values[order][np.searchsorted(below, share * below[-1])])
+    """The value below which so large a share lies, of values in rising order."""
+    below = np.cumsum(counts)
+    return float(values[np.searchsorted(below, share * below[-1])])
 
 
 def _moments(counts: np.ndarray, values: np.ndarray) -> tuple[float, float]:

@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from mnist_core.vision.ink import WORKING_SIDE
-from mnist_core.vision.parts import THUMBNAIL, is_paper
+from mnist_core.vision.parts import THUMBNAIL, components, is_paper
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
 from mnist_core.vision.touching import WIDE, Confidence, resolved
@@ -125,11 +124,11 @@ def _paper(sheet: Sheet) -> Sheet | None:
     """The paper that lies on a desk in the picture; None where the largest part of what is seen is none."""
     if sheet.is_inside:
         return None
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(sheet.mask, connectivity=8)
-    if len(stats) < 2:
+    labels, stats = components(sheet.mask)
+    if not len(stats):
         return None
-    main = 1 + int(stats[1:, 4].argmax())
+    main = int(stats[:, 4].argmax())
     *box, area = stats[main].tolist()
-    if area < 0.05 * sheet.mask.size or not is_paper((labels == main).astype(np.uint8)):
+    if area < 0.05 * sheet.mask.size or not is_paper((labels == main + 1).astype(np.uint8)):
         return None
     return sheet.inside(tuple(box))

@@ -42,8 +42,31 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
         return None
     if longest[main] < max(4, SMALLEST_DIGIT * max(mask.shape)):
         return None
-    digit = mask * np.concatenate([[False], near])[labels].astype(np.uint8)
+    digit = mask * only(near, labels)
     return None if _is_edge_of_something(digit) else digit
+
+
+def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The parts of a mask, uint8 [height, width], whose pixels are next to each other.
+
+    Returns:
+      int32 [height, width], 0 where there is no part, else its number from 1; and int32 [n, 5] for each part:
+      x, y, width, height, pixels.
+    """
+    # Most of a mask is bare; only the box of its ink is gone through.
+    x, y, width, height = cv2.boundingRect(mask)
+    labels = np.zeros(mask.shape, np.int32)
+    if not width:
+        return labels, np.zeros((0, 5), np.int32)
+    box = np.s_[y : y + height, x : x + width]
+    _, labels[box], stats, _ = cv2.connectedComponentsWithStats(mask[box], connectivity=8)
+    stats[:, :2] += x, y
+    return labels, stats[1:]
+
+
+def only(chosen: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """uint8 [height, width], 1 in those parts that are ``chosen``, bool [n]."""
+    return np.concatenate([[0], chosen]).astype(np.uint8)[labels]
 
 
 def without_ruling(mask: np.ndarray) -> np.ndarray:
@@ -70,7 +93,7 @@ def along_border(labels: np.ndarray, stats: np.ndarray) -> np.ndarray:
 
     Args:
       labels: [height, width], 0 where there is no part.
-      stats: [n, 5] of the parts 1 to n, as ``connectedComponentsWithStats`` gives them.
+      stats: [n, 5] of the parts 1 to n, as `components` gives them.
     """
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     contacts = np.bincount(border, minlength=len(stats) + 1)[1:]
@@ -131,7 +154,7 @@ def _touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Which parts reach the picture's border.
 
     Args:
-      stats: [n, 5] as ``connectedComponentsWithStats`` gives them.
+      stats: [n, 5] as `components` gives them.
       shape: of the picture.
     """
     x, y, width, height = stats.T[:4]
@@ -141,13 +164,12 @@ def _touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Labels [height, width] and stats [n, 5] of the parts: without specks, small gaps in strokes closed."""
     side = max(mask.shape)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    keep = stats[:, 2:4].max(axis=1) > SPECK * side
-    keep[0] = False
-    mask = keep[labels].astype(np.uint8)
+    labels, stats = components(mask)
+    large = stats[:, 2:4].max(axis=1) > SPECK * side
+    mask = only(large, labels)
     joined = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square(2 * round(GAP_IN_STROKE * side) + 1))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
-    return labels * mask, stats[1:]
+    labels, stats = components(joined)
+    return labels * mask, stats
 
 
 def _main_part(labels: np.ndarray, areas: np.ndarray, on_border: np.ndarray, longest: np.ndarray) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import along_border, fills, square
+from mnist_core.vision.parts import along_border, components, fills, only, square
 
 # Shares of the height of the page's digits.
 SPECK = 0.25
@@ -73,7 +73,7 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
         return [], 0.0, 0
     written = int(stats[keep | specks, 4].sum())
     height = _usual_height(stats[keep])
-    mask = mask * np.concatenate([[False], keep])[labels].astype(np.uint8)
+    mask = mask * only(keep, labels)
     labels, stats = _labelled(mask, round(GAP_IN_STROKE * height))
     pieces = [
         Piece((labels[y : y + h, x : x + w] == i).astype(np.uint8), x, y)
@@ -148,8 +148,8 @@ def _slope(rows: list[list[Piece]]) -> float:
 def _labelled(mask: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels [height, width] and stats [n, 5] of the parts, gaps of at most twice so many pixels closed."""
     closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square(2 * gap + 1)) if gap else mask
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
-    return labels * mask, stats[1:]
+    labels, stats = components(closed)
+    return labels * mask, stats
 
 
 def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

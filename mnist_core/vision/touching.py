@@ -11,6 +11,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from mnist_core.vision.parts import components, only
 from mnist_core.vision.segment import Piece, distance, joined, overlap
 
 # A piece is looked at when it is so wide, as a share of its height, or when the network is less sure of it.
@@ -116,10 +117,8 @@ def _slice(piece: Piece, left: np.ndarray, right: np.ndarray) -> Piece | None:
     """What lies between two seams, without the crumbs of what lies beyond; None where that is little."""
     columns = np.arange(piece.width)
     mask = piece.mask * ((columns >= left[:, None]) & (columns < right[:, None])).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    keep = stats[:, 3] > 0.2 * piece.height
-    keep[0] = False
-    mask = keep[labels].astype(np.uint8)
+    labels, stats = components(mask)
+    mask = only(stats[:, 3] > 0.2 * piece.height, labels)
     x, y, width, height = cv2.boundingRect(mask)
     if height < 0.4 * piece.height:
         return None
@@ -150,8 +149,10 @@ def _seam(mask: np.ndarray, start: int, reach: int) -> tuple[np.ndarray, float]:
     cost = mask[:, low:high] + bend + 0.0
     steps = np.zeros(cost.shape, int)
     total = cost[0]
+    # What it costs to come from the left, straight down, and from the right.
+    sides = np.full((3, cost.shape[1]), np.inf)
     for row in range(1, len(cost)):
-        sides = np.stack([np.r_[np.inf, total[:-1]] + 0.02, total, np.r_[total[1:], np.inf] + 0.02])
+        sides[0, 1:], sides[1], sides[2, :-1] = total[:-1] + 0.02, total, total[1:] + 0.02
         steps[row] = sides.argmin(axis=0) - 1
         total = sides.min(axis=0) + cost[row]
     path = np.zeros(len(cost), int)
