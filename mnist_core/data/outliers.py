@@ -65,13 +65,14 @@ def with_outliers(
       warp: samples images where projective rows ``[n, 8]`` send each pixel.
     """
     draws = random.uniform([3])
-    kind = tf.cast(draws[:, 1] * 9, tf.int32)
+    kind = tf.cast(draws[:, 1] * 10, tf.int32)
     size = images.shape[1:3]
     turned, is_strange = _turned(images, labels, draws[:, 2])
     made = tf.where(_each((kind < 2) & is_strange), turned, _scribbles(size, random))
     made = tf.where(_each((kind == 2) | (kind == 3)), _pairs(images, turned, random, warp), made)
     made = tf.where(_each(kind == 4), _figures(size, random), made)
-    made = tf.where(_each((kind == 5) | (kind == 6)), _letters(size, random), made)
+    made = tf.where(_each(kind == 5), _faces(size, random), made)
+    made = tf.where(_each((kind == 6) | (kind == 7)), _letters(size, random), made)
     chosen = draws[:, 0] < share
     any_label = tf.cast(random.uniform([]) * 10, tf.int32)
     return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
@@ -122,20 +123,44 @@ def _figures(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     sides = 3 + tf.floor(draws[:, 0] * (SIDES - 2))
     turn = 2 * math.pi * draws[:, 1]
     radius = 10.0 - 3.0 * draws[:, 2] ** 2
-    y, x = (
-        tf.reshape(tf.range(float(n)) - (n - 1) / 2, shape)
-        for n, shape in zip(size, ([1, -1, 1], [1, 1, -1]), strict=True)
-    )
+    y, x = _from_centre(size)
     # A side more than there are lies on an earlier one.
     inner = radius * tf.cos(math.pi / sides)
     away = tf.zeros([1, *size])
     for i in range(SIDES):
         angle = turn + 2 * math.pi * i / sides
         away = tf.maximum(away, x * tf.cos(angle) + y * tf.sin(angle))
-    filled = tf.clip_by_value(inner - away + 0.5, 0.0, 1.0)
+    filled = _smooth(inner - away)
     pen = 1.0 + 2.0 * draws[:, 3]
-    hollow = filled * tf.clip_by_value(away - inner + pen + 0.5, 0.0, 1.0)
+    hollow = filled * _smooth(away - inner + pen)
     return tf.where((draws[:, 4] < 0.5) & (sides < 5), hollow, filled)[..., tf.newaxis]
+
+
+def _faces(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Circles: some with three spots inside, two above one as in a face, the others filled."""
+    draws = random.uniform([8, 1, 1])
+    radius = 10.0 - 3.0 * draws[:, 0] ** 2
+    y, x = _from_centre(size)
+    away = tf.sqrt(x**2 + y**2)
+    filled = _smooth(radius - away)
+    made = filled * _smooth(away - radius + 1.0 + 2.0 * draws[:, 1])
+    apart, spot = radius * (0.25 + 0.2 * draws[:, 2]), radius * (0.1 + 0.15 * draws[:, 3])
+    up, down, wide = (radius * (0.2 + 0.25 * draws[:, 4 + i]) for i in range(3))
+    for left, top, width in ((-apart, -up, 1.0), (apart, -up, 1.0), (0.0, down, 1 + wide / spot)):
+        made = tf.maximum(made, _smooth(spot - tf.sqrt(((x - left) / width) ** 2 + (y - top) ** 2)))
+    return tf.where(draws[:, 7] < 0.3, filled, made)[..., tf.newaxis]
+
+
+def _from_centre(size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """y ``[1, h, 1]`` and x ``[1, 1, w]`` of pixels, from the middle."""
+    height, width = size
+    y, x = (tf.range(float(n)) - (n - 1) / 2 for n in (height, width))
+    return tf.reshape(y, [1, -1, 1]), tf.reshape(x, [1, 1, -1])
+
+
+def _smooth(inside: tf.Tensor) -> tf.Tensor:
+    """How much of a pixel is covered that lies so far inside of an edge."""
+    return tf.clip_by_value(inside + 0.5, 0.0, 1.0)
 
 
 def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:

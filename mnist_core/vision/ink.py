@@ -86,9 +86,11 @@ def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tupl
         if not look.dark:
             small = 255 - small
         strength = _strength(small, _light(small), look.element)
-        levels = _levels(strength, look.past_faint)
-        if levels and levels.separation >= SMALLEST_SEPARATION:
-            return np.clip(strength - levels.paper, 0, 1), levels.threshold
+        # Faint marks, too many to be told from ink, are passed over at last.
+        for past_faint in (False, True)[look.past_faint :]:
+            levels = _levels(strength, past_faint)
+            if levels and levels.separation >= SMALLEST_SEPARATION:
+                return np.clip(strength - levels.paper, 0, 1), levels.threshold
         # Halving averages noise away; strokes are wider than noise.
         side = max(small.shape) // 2
     return None
@@ -166,16 +168,17 @@ def _trial(strength: np.ndarray) -> tuple[float, float, float]:
     levels = _levels(strength)
     if levels is None:
         return 0.0, 0.0, 0.0
-    mask = without_ruling((strength - levels.paper > levels.threshold).astype(np.uint8))
+    mask = without_ruling((strength > levels.paper + levels.threshold).astype(np.uint8))
     labels, stats = components(mask)
-    count = len(stats) + 1
-    ink = np.bincount(labels.ravel(), (np.maximum(strength, 0) * mask).ravel(), minlength=count)[1:]
+    inked = np.flatnonzero(mask)
+    part, count = labels.ravel()[inked], len(stats) + 1
+    ink = np.bincount(part, strength.ravel()[inked], minlength=count)[1:]
     everything = ink.sum()
     if levels.separation > 3 and fills(mask):
         return levels.goodness, everything, everything
     # The mean distance from a stroke's edge is a quarter of its width.
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
-    depths = np.bincount(labels.ravel(), depth.ravel(), minlength=count)[1:]
+    depths = np.bincount(part, depth.ravel()[inked], minlength=count)[1:]
     width = 4 * depths / stats[:, 4] - 2
     strokes = (width < THICKEST * stats[:, 2:4].max(axis=1)) & ~along_border(labels, stats)
     written = ink[strokes].sum()

@@ -17,16 +17,16 @@ PAGE_SIDE = 1152
 CLEAR_HEIGHT = 56
 # Of what stands alone there is less to fear than of a page's pieces: 461 of 463 simulated digits were so
 # likely, and 11 of 150 pictures without any.
-SURE_ALONE = 0.8
+SURE_ALONE = 0.75
 # What is less likely to be any digit is none; nor is what is so much wider than high, unless it surely is. Of
 # what is written on a page at least a share must be digits, and of its pieces one must be surely so: noise,
 # texture and text are many parts, few like digits.
-LEAST_PROBABILITY = 0.3
+LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
 SURE = 0.95
 WIDEST = 1.7
 LEAST_SHARE = 0.5
 # Of what is seen in a picture that showed no digits at first, so many must be.
-SURE_SHARE = 0.9
+SURE_SHARE = 0.75
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
 
@@ -115,7 +115,7 @@ def _digits(pieces: list[Piece], height: float, confidence: Confidence, least_sh
     digits = [
         piece
         for piece, chance in zip(pieces, chances, strict=True)
-        if chance >= (LEAST_PROBABILITY if piece.width < WIDEST * piece.height else SURE)
+        if chance >= (LEAST_PROBABILITY if piece.width < WIDEST * piece.height else LEAST_WIDE)
     ]
     return digits if len(digits) > 1 else []
 

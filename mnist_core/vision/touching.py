@@ -6,6 +6,7 @@ the slices together the likeliest is taken, as R. Casey and E. Lecolinet call re
 of methods and strategies in character segmentation", IEEE Trans. Pattern Analysis 18, 1996).
 """
 
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -14,15 +15,17 @@ import numpy as np
 from mnist_core.vision.parts import components, only
 from mnist_core.vision.segment import Piece, distance, joined, overlap
 
-# A piece is looked at when it is so wide, as a share of its height, or when the network is less sure of it.
-WIDE = 1.05
-NARROW = 0.75
+# A piece may be several digits where it is so wide, as a share of its height, even if the network is SURE of
+# it; where it is not, NARROW ones may be too. What is WIDE is seldom one digit.
+WIDEST, WIDE, NARROW = 2.0, 1.05, 0.6
 SURE = 0.95
 # Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
 # stroke that it crosses. Set by hand, looking at pages of training digits.
 DOUBT = 2.0
 CUT = 0.7
 CROSSING = 0.4
+# Nats for taking what stands one above the other as one digit in two strokes.
+BROKEN = 0.7
 MOST_SEAMS = 14
 
 Confidence = Callable[[list[Piece]], np.ndarray]
@@ -42,7 +45,7 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
     result = []
     for piece, sure in zip(pieces, found, strict=True):
         aspect = piece.width / piece.height
-        if aspect > WIDE or (sure < SURE and aspect > NARROW):
+        if aspect > (NARROW if sure < SURE else WIDEST):
             result += _parted(piece, confidence)
         else:
             result.append(piece)
@@ -51,18 +54,22 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
 
 def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
     """Joins neighbours one above the other, or one in the other, where the whole is the better digit."""
+    sure = confidence(pieces) >= SURE
     pairs = [
         (i, j)
         for i, a in enumerate(pieces)
         for j, b in enumerate(pieces[:i])
-        if overlap(a, b) > 0.3 and distance(a, b) < 0.3 * height and joined(a, b).height < 1.6 * height
+        if not (sure[i] and sure[j])
+        and overlap(a, b) > 0.3
+        and distance(a, b) < 0.3 * height
+        and joined(a, b).height < 1.6 * height
     ]
     if not pairs:
         return pieces
     wholes = [joined(pieces[i], pieces[j]) for i, j in pairs]
     alone, together = np.log(confidence(pieces)), np.log(confidence(wholes))
     gains = [
-        gain - alone[i] - alone[j] + (0.7 if overlap(pieces[i], pieces[j]) > 0.6 else 0.0)
+        gain - alone[i] - alone[j] + (BROKEN if overlap(pieces[i], pieces[j]) > 0.6 else 0.0)
         for (i, j), gain in zip(pairs, together, strict=True)
     ]
     used: set[int] = set()
@@ -81,13 +88,12 @@ def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
     if not len(seams):
         return [piece]
     edges = [np.zeros(piece.height, int), *seams, np.full(piece.height, piece.width)]
-    spans, slices = [], []
-    for i in range(len(edges)):
-        for j in range(i + 1, len(edges)):
-            part = _slice(piece, edges[i], edges[j])
-            if part is not None and (part.width < 1.6 * part.height or (i, j) == (0, len(edges) - 1)):
-                spans.append((i, j))
-                slices.append(part)
+    spans, slices = [(0, len(edges) - 1)], [piece]
+    for i, j in itertools.combinations(range(len(edges)), 2):
+        part = _slice(piece, edges[i], edges[j])
+        if (i, j) != spans[0] and part is not None and part.width < 1.6 * part.height:
+            spans.append((i, j))
+            slices.append(part)
     scores = DOUBT * np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]
     # best[j]: the score of the likeliest way to cover everything left of edge j, and its last slice.
     best: dict[int, tuple[float, int]] = {0: (0.0, -1)}

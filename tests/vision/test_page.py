@@ -25,7 +25,7 @@ def test_digits(mnist_dir) -> Split:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("kind", ["page plain", "page row", "page slanted"])
+@pytest.mark.parametrize("kind", ["page plain", "page row", "page slanted", "page photo"])
 def test_pages_are_read_row_by_row(predictor, test_digits, kind):
     found = score(predictor.read, pictures(kind, 6, test_digits))
     assert found["characters"] > 0.9

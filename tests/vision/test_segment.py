@@ -104,3 +104,10 @@ def test_what_the_judge_is_sure_of_stays_whole():
     pieces, height, _ = pieces_of(page)
     assert len(resolved(pieces, height, narrow_is_sure)) == sum(map(len, rows))
     assert resolved([], height, narrow_is_sure) == []
+
+
+def test_a_piece_of_crumbs_stays_whole():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[::8, ::8] = 1
+    piece = Piece(mask, 0, 0)
+    assert resolved([piece], HEIGHT, lambda pieces: np.full(len(pieces), 0.1)) == [piece]
