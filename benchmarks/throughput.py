@@ -45,7 +45,7 @@ def title(precision: str, variation: dict[str, Any]) -> str:
 
 
 def variations(quick: bool) -> list[dict[str, Any]]:
-    """The base, and what differs from it in one thing."""
+    """The base, what differs from it in one thing, and the tower."""
     if quick:
         return [BASE, {**BASE, "reports": True}]
     return [

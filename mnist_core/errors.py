@@ -56,12 +56,12 @@ def need(module: str, extra: str) -> Any:
     """Imports a module that comes with the extra ``extra``.
 
     Raises:
-      UsageError: it is not installed.
+      UsageError: it can't be imported.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise UsageError(
-            f"{module} is not installed ({error}); "
-            f"install the extra: pip install -c constraints.txt -e '.[{extra}]'"
+            f"{module} can't be imported ({error}); install the extra: "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
         ) from error

@@ -16,7 +16,7 @@ class DigitNet(keras.Model):
     Args:
       widths: channels of the convolutions.
       dropout: share that is dropped of what the dense layer gets.
-      map_dropout: share that is dropped of the maps after every second convolution, from the first on.
+      map_dropout: share of values dropped after the first, third, ... convolution, but the last.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ def test_every_network_gives_ten_logits_an_image_in_the_precision_asked_for(name
 @pytest.mark.parametrize(
     "model",
     [
-        models.DigitNet(widths=(3, 5, 4), dropout=0.1),
+        models.DigitNet(widths=(3, 5, 4), dropout=0.1, map_dropout=0.2),
         models.KerasConvNet(dropout=0.2),
         models.QuickNet(widths=(3, 4), hidden=5),
         models.TinyNet(widths=(3, 4, 5)),

@@ -66,7 +66,7 @@ def with_outliers(
     """
     draws = random.uniform([3])
     kind = tf.cast(draws[:, 1] * 10, tf.int32)
-    size = images.shape[1:3]
+    size = tuple(images.shape[1:3])
     turned, is_strange = _turned(images, labels, draws[:, 2])
     made = tf.where(_each((kind < 2) & is_strange), turned, _scribbles(size, random))
     made = tf.where(_each((kind == 2) | (kind == 3)), _pairs(images, turned, random, warp), made)
@@ -205,7 +205,7 @@ def _drawn(strokes: tf.Tensor, there: tf.Tensor, size: tuple[int, int], random: 
     points = tf.reshape(points, [-1, STROKES * POINTS, 2])
     low, high = tf.reduce_min(points, 1, keepdims=True), tf.reduce_max(points, 1, keepdims=True)
     scale = LONGER_SIDE / tf.reduce_max(high - low, 2, keepdims=True)
-    points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in size]
+    points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in reversed(size)]
     # Its two directions are drawn apart and multiplied.
     width = random.uniform([1, 1], 0.6, 1.1)
     y, x = (

@@ -5,7 +5,6 @@ import numpy as np
 
 from mnist_core.vision.page import Page
 from mnist_core.vision.read import shrink
-from mnist_core.vision.sheet import Sheet
 
 RED, BLACK = (40, 40, 220), (0, 0, 0)
 # Sides in pixels of a stage, of what the network got, and of the line of text above each.
@@ -43,7 +42,7 @@ def explained(gray: np.ndarray, page: Page) -> np.ndarray:
       uint8 BGR [height, width, 3].
     """
     stages = [("picture", shrink(gray, STAGE))]
-    sheet = Sheet.of(gray)
+    sheet = page.sheet
     if sheet is None:
         stages.append(("no ink apart from paper", np.full_like(stages[0][1], 255)))
     else:

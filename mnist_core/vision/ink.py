@@ -65,7 +65,8 @@ def looks(gray: np.ndarray) -> list[Look]:
     """
     best = Look(*_best_look(shrink(gray, TRIAL_SIDE)))
     least = ELEMENTS[0]
-    return [best, Look(best.dark, least), Look(best.dark, least, past_faint=True), Look(not best.dark, least)]
+    others = [Look(best.dark, least), Look(best.dark, least, past_faint=True), Look(not best.dark, least)]
+    return list(dict.fromkeys([best, *others]))
 
 
 def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tuple[np.ndarray, float] | None:
@@ -80,14 +81,13 @@ def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tupl
       float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
       paper and ink; None where the two can't be told apart.
     """
-    least = min(side, SMALLEST_SIDE)
-    while side >= least:
+    while side >= SMALLEST_SIDE:
         small = shrink(gray, side)
         if not look.dark:
             small = 255 - small
         strength = _strength(small, _light(small), look.element)
         # Faint marks, too many to be told from ink, are passed over at last.
-        for past_faint in (False, True)[look.past_faint :]:
+        for past_faint in (True,) if look.past_faint else (False, True):
             levels = _levels(strength, past_faint)
             if levels and levels.separation >= SMALLEST_SEPARATION:
                 return np.clip(strength - levels.paper, 0, 1), levels.threshold
@@ -210,6 +210,7 @@ def _levels(strength: np.ndarray, past_faint: bool = False) -> Levels | None:
     (paper_mean, paper_variance), (ink_mean, ink_variance) = _moments(*paper), _moments(*ink)
     shares = paper[0].sum() / counts.sum(), ink[0].sum() / counts.sum()
     apart = ink_mean - paper_mean
+    # Ink's rim is fainter than ink, and so are the marks that are to be passed over.
     highest = 1.0 if past_faint else 0.55
     within = paper_variance * shares[0] + ink_variance * shares[1]
     between = apart**2 * shares[0] * shares[1]

@@ -9,24 +9,23 @@ from mnist_core.vision.ink import WORKING_SIDE
 from mnist_core.vision.parts import THUMBNAIL, components, is_paper
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
-from mnist_core.vision.touching import WIDE, Confidence, resolved
+from mnist_core.vision.touching import SURE, Confidence, resolved
 
 # Longer side, in pixels, of the copy in which the digits of a page are cut out, where ...
 PAGE_SIDE = 1152
 # ... in the small copy they are lower than this.
 CLEAR_HEIGHT = 56
-# Of what stands alone there is less to fear than of a page's pieces: 461 of 463 simulated digits were so
-# likely, and 11 of 150 pictures without any.
+# Of what stands alone there is less to fear than of a page's pieces.
 SURE_ALONE = 0.75
-# What is less likely to be any digit is none; nor is what is so much wider than high, unless it surely is. Of
-# what is written on a page at least a share must be digits, and of its pieces one must be surely so: noise,
-# texture and text are many parts, few like digits.
+# Among digits, what is less likely to be one is none; LEAST_WIDE goes for what is so much wider than high.
 LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
-SURE = 0.95
 WIDEST = 1.7
-LEAST_SHARE = 0.5
-# Of what is seen in a picture that showed no digits at first, so many must be.
-SURE_SHARE = 0.75
+# What is so much wider than high is seldom one digit.
+WIDE = 1.05
+# Of a page's ink so much must be in pieces, and so many pieces must be SURE digits, at first sight and where
+# that showed none: noise, texture and text are many parts, few like digits.
+LEAST_INK = 0.5
+LEAST_SHARE, SURE_SHARE = 0.5, 0.75
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
 
@@ -51,10 +50,11 @@ class Digit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Page:
-    """What is written in a picture: its digits in reading order, and as text."""
+    """What is written in a picture: its digits in reading order, and as text; and where they were seen."""
 
     digits: tuple[Digit, ...]
     text: str
+    sheet: Sheet | None = None
 
 
 Recognise = Callable[[list[Ink]], list[Digit]]
@@ -64,7 +64,7 @@ def find_rows(sheet: Sheet, recognise: Recognise, least_share: float = LEAST_SHA
     """The digits of a page in reading order; nothing where there are not at least two.
 
     Args:
-      least_share: of the pieces of ink that must surely be digits.
+      least_share: of the pieces of ink that must be SURE digits.
     """
     if max(sheet.gray.shape) < THUMBNAIL:
         return []
@@ -78,7 +78,7 @@ def find_rows(sheet: Sheet, recognise: Recognise, least_share: float = LEAST_SHA
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
     ink = sum(int(piece.mask.sum()) for piece in pieces)
-    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_SHARE * written:
+    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * written:
         return []
 
     known: dict[Piece, Digit] = {}

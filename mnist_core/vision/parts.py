@@ -42,7 +42,7 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
         return None
     if longest[main] < max(4, SMALLEST_DIGIT * max(mask.shape)):
         return None
-    digit = mask * only(near, labels)
+    digit = only(near, labels)
     return None if _is_edge_of_something(digit) else digit
 
 

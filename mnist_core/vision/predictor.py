@@ -65,13 +65,16 @@ class Predictor:
           InputError: the file can't be read.
         """
         gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
-        looks = Sheet.looks(gray)
-        rows = self._rows(next(looks), single)
+        sheets = Sheet.seen_in(gray)
+        sheet = next(sheets)
+        rows = self._rows(sheet, single)
         if not rows and not single:
-            again = (find_rows(sheet, self._recognised, SURE_SHARE) for sheet in looks if sheet)
-            rows = next(filter(None, again), [])
+            for other in filter(None, sheets):
+                if rows := find_rows(other, self._recognised, SURE_SHARE):
+                    sheet = other
+                    break
         text = "\n".join("".join(str(one.digit) for one in row) for row in rows)
-        return Page(tuple(itertools.chain(*rows)), text)
+        return Page(tuple(itertools.chain(*rows)), text, sheet)
 
     def _rows(self, sheet: Sheet | None, single: bool) -> list[list[Digit]]:
         """The digits of a page, or the one digit of a picture; none where nothing, or none surely, is one."""

@@ -73,7 +73,7 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
         return [], 0.0, 0
     written = int(stats[keep | specks, 4].sum())
     height = _usual_height(stats[keep])
-    mask = mask * only(keep, labels)
+    mask = only(keep, labels)
     labels, stats = _labelled(mask, round(GAP_IN_STROKE * height))
     pieces = [
         Piece((labels[y : y + h, x : x + w] == i).astype(np.uint8), x, y)

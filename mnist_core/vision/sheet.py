@@ -53,12 +53,18 @@ class Sheet:
     is_inside: bool = False
 
     @classmethod
-    def looks(
-        cls, gray: np.ndarray, left: int = 0, top: int = 0, is_inside: bool = False
+    def seen_in(
+        cls, gray: np.ndarray, left: int = 0, top: int = 0, *, is_inside: bool = False
     ) -> Iterator[Self | None]:
-        """The sheet of a picture, uint8 [height, width], in each way to look at it, the likeliest first.
+        """The sheet in each of the `looks` at a picture, the likeliest first.
 
-        It is None where no ink can be told from paper in that way.
+        Args:
+          gray: uint8 [height, width].
+          left, top: where it lies in a larger picture.
+          is_inside: it is the paper in a larger picture.
+
+        Yields:
+          None where no ink can be told from paper in that way.
         """
         x, y, gray = _without_frame(gray)
         for look in looks(gray):
@@ -66,8 +72,8 @@ class Sheet:
 
     @classmethod
     def of(cls, gray: np.ndarray) -> Self | None:
-        """The first of `looks`."""
-        return next(cls.looks(gray))
+        """The first that is `seen_in` a picture."""
+        return next(cls.seen_in(gray))
 
     @classmethod
     def _seen(
@@ -91,7 +97,7 @@ class Sheet:
         within = (x + edge, y + edge, max(1, width - 2 * edge), max(1, height - 2 * edge))
         x, y, width, height = self._enlarged(within)
         gray = self.gray[y : y + height, x : x + width]
-        return next(self.looks(gray, self.left + x, self.top + y, is_inside=True))
+        return next(self.seen_in(gray, self.left + x, self.top + y, is_inside=True))
 
     def cut(self, mask: np.ndarray, x: int = 0, y: int = 0) -> Ink:
         """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""

@@ -15,9 +15,9 @@ import numpy as np
 from mnist_core.vision.parts import components, only
 from mnist_core.vision.segment import Piece, distance, joined, overlap
 
-# A piece may be several digits where it is so wide, as a share of its height, even if the network is SURE of
-# it; where it is not, NARROW ones may be too. What is WIDE is seldom one digit.
-WIDEST, WIDE, NARROW = 2.0, 1.05, 0.6
+# A piece may be several digits where it is so wide, as a share of its height, and even if the network is SURE
+# that it is one. Slices are no wider than that.
+NARROW, WIDEST_SURE, WIDEST_SLICE = 0.6, 2.0, 1.6
 SURE = 0.95
 # Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
 # stroke that it crosses. Set by hand, looking at pages of training digits.
@@ -45,7 +45,7 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
     result = []
     for piece, sure in zip(pieces, found, strict=True):
         aspect = piece.width / piece.height
-        if aspect > (NARROW if sure < SURE else WIDEST):
+        if aspect > (NARROW if sure < SURE else WIDEST_SURE):
             result += _parted(piece, confidence)
         else:
             result.append(piece)
@@ -54,7 +54,8 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
 
 def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
     """Joins neighbours one above the other, or one in the other, where the whole is the better digit."""
-    sure = confidence(pieces) >= SURE
+    chances = confidence(pieces)
+    sure = chances >= SURE
     pairs = [
         (i, j)
         for i, a in enumerate(pieces)
@@ -67,7 +68,7 @@ def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[
     if not pairs:
         return pieces
     wholes = [joined(pieces[i], pieces[j]) for i, j in pairs]
-    alone, together = np.log(confidence(pieces)), np.log(confidence(wholes))
+    alone, together = np.log(chances), np.log(confidence(wholes))
     gains = [
         gain - alone[i] - alone[j] + (BROKEN if overlap(pieces[i], pieces[j]) > 0.6 else 0.0)
         for (i, j), gain in zip(pairs, together, strict=True)
@@ -90,8 +91,8 @@ def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
     edges = [np.zeros(piece.height, int), *seams, np.full(piece.height, piece.width)]
     spans, slices = [(0, len(edges) - 1)], [piece]
     for i, j in itertools.combinations(range(len(edges)), 2):
-        part = _slice(piece, edges[i], edges[j])
-        if (i, j) != spans[0] and part is not None and part.width < 1.6 * part.height:
+        part = None if (i, j) == spans[0] else _slice(piece, edges[i], edges[j])
+        if part is not None and part.width < WIDEST_SLICE * part.height:
             spans.append((i, j))
             slices.append(part)
     scores = DOUBT * np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]

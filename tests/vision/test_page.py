@@ -12,6 +12,8 @@ from mnist_core import runs
 from mnist_core.data.datasets import Split, load
 from mnist_core.data.synthetic import draw
 from mnist_core.vision.predictor import Predictor
+from mnist_core.vision.read import to_gray
+from mnist_core.vision.sheet import Sheet
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,18 @@ def test_digits(mnist_dir) -> Split:
 def test_pages_are_read_row_by_row(predictor, test_digits, kind):
     found = score(predictor.read, pictures(kind, 6, test_digits))
     assert found["characters"] > 0.9
+
+
+@pytest.mark.mnist
+def test_pages_that_show_no_digits_at_first_are_looked_at_again(predictor, test_digits):
+    again = []
+    for picture, text in pictures("page row", 20, test_digits, seed=1):
+        page = predictor.read(picture)
+        first = Sheet.of(to_gray(picture))
+        if page.sheet and (first is None or page.sheet.look != first.look):
+            again.append(edit_distance(page.text, text) / len(text))
+    assert again
+    assert np.mean(again) < 0.2
 
 
 @pytest.mark.mnist

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mnist_core.vision import page as pages
 from mnist_core.vision.parts import without_ruling
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.touching import resolved
@@ -111,3 +112,23 @@ def test_a_piece_of_crumbs_stays_whole():
     mask[::8, ::8] = 1
     piece = Piece(mask, 0, 0)
     assert resolved([piece], HEIGHT, lambda pieces: np.full(len(pieces), 0.1)) == [piece]
+
+
+@pytest.mark.parametrize(("alone", "count"), [(0.99, 2), (0.4, 1)])
+def test_neighbours_one_above_the_other_are_one_digit_unless_both_are_surely_digits(alone, count):
+    upper, lower = (Piece(np.ones((20, 12), np.uint8), 0, y) for y in (0, 24))
+
+    def judge(some: list[Piece]) -> np.ndarray:
+        return np.array([alone if piece in (upper, lower) else 0.98 for piece in some])
+
+    assert len(resolved([upper, lower], HEIGHT, judge)) == count
+
+
+@pytest.mark.parametrize(("chance", "count"), [(0.4, 5), (0.2, 4)])
+def test_what_is_likely_a_digit_stays_among_sure_ones(chance, count):
+    pieces = [Piece(np.ones((HEIGHT, 14), np.uint8), 50 * i, 0) for i in range(5)]
+
+    def judge(some: list[Piece]) -> np.ndarray:
+        return np.array([chance if piece is pieces[2] else 0.99 for piece in some])
+
+    assert len(pages._digits(pieces, HEIGHT, judge, pages.LEAST_SHARE)) == count
