@@ -7,13 +7,15 @@ to fit 20x20 keeping the aspect ratio, antialiased, and moved so that the centre
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import digit_mask, is_paper
+from mnist_core.vision.parts import digit_mask, is_paper, square
 from mnist_core.vision.sheet import FAINTEST, Ink, Sheet
 
 SIDE = 28
 BOX = 20
 # Strokes of MNIST are 2 to 4 pixels wide; thinner ones are widened before they fade in the small box.
 THINNEST_STROKE = 2.0
+# Of what an outline encloses, the share that a digit's hole may have before it is looked into.
+LARGE_HOLE = 0.3
 # Widths and slants in which an image is shown to the network. People write wider digits than MNIST's writers;
 # chosen on the validation split and on digits of typefaces.
 VIEWS = ((0.85, 0.0), (0.75, 0.0), (0.85, 0.12), (0.85, -0.12))
@@ -43,7 +45,7 @@ def find_ink(sheet: Sheet) -> Ink | None:
         ink = inside and find_ink(inside)
         if ink:
             return ink
-    return sheet.cut(mask)
+    return None if _is_solid(sheet, mask) else sheet.cut(mask)
 
 
 def to_mnist(strength: np.ndarray) -> np.ndarray:
@@ -81,6 +83,19 @@ def views(images: np.ndarray) -> np.ndarray:
         for image, target in zip(images, view, strict=True):
             cv2.warpAffine(image, move, (SIDE, SIDE), dst=target)
     return made
+
+
+def _is_solid(sheet: Sheet, mask: np.ndarray) -> bool:
+    """Whether a mask is but the outline of a disc, say, too wide for the square that follows the light."""
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = cv2.drawContours(np.zeros_like(mask), outlines, -1, 1, cv2.FILLED)
+    hole = filled & ~mask
+    if hole.sum() < LARGE_HOLE * filled.sum():
+        return False
+    gray = cv2.resize(sheet.gray, mask.shape[::-1], interpolation=cv2.INTER_AREA)
+    around = cv2.dilate(filled, square(9)) & ~filled
+    ink, inside, paper = (float(np.median(gray[part > 0])) for part in (mask, hole, around))
+    return abs(inside - ink) < abs(inside - paper)
 
 
 def _widened(strength: np.ndarray) -> np.ndarray:

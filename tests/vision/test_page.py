@@ -3,9 +3,11 @@
 import hashlib
 import json
 
+import cv2
 import numpy as np
 import pytest
 
+from benchmarks import paper
 from benchmarks.ship import MOST_BYTES, temperature
 from benchmarks.vision import KINDS, edit_distance, pictures, score
 from mnist_core import runs
@@ -74,6 +76,15 @@ def test_what_is_no_digit_is_mostly_refused(predictor, kind):
     nothing = Split(*draw(2, seed=0))
     found = [predictor.read(picture).text for picture, _ in pictures(kind, 8, nothing)]
     assert found.count("") >= 4
+
+
+def test_a_filled_disc_is_no_zero_but_a_ring_is(predictor):
+    rng = np.random.default_rng(0)
+    for filled, text in ((True, ""), (False, "0")):
+        ink = np.zeros((240, 260), np.float32)
+        cv2.ellipse(ink, (130, 120), (45, 60), 0, 0, 360, 1.0, -1 if filled else 12)
+        pictures = [paper.photo(ink, paper.Style(light=light), rng) for light in paper.LIGHTS]
+        assert [predictor.read(picture).text for picture in pictures].count(text) >= len(pictures) - 1
 
 
 def test_one_picture_taken_as_one_digit_gives_at_most_one(predictor):
