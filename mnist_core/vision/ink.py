@@ -18,7 +18,7 @@ WORKING_SIDE = 384
 TRIAL_SIDE = 128
 SMALLEST_SIDE = 32
 # Candidates for the square of the closing, as shares of the longer side, and its least size in pixels.
-ELEMENTS = (0.06, 0.12, 0.25, 0.5, 1.0)
+ELEMENTS = (0.06, 0.1, 0.16, 0.25, 0.4, 0.65, 1.0)
 SMALLEST_ELEMENT = 5
 # What is thicker, as a share of its longer side, is no stroke.
 THICKEST = 0.35
