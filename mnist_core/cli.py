@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -131,8 +132,35 @@ def import_tensorflow() -> None:
 
     if wrong := backend_problem():
         raise UsageError(f"{wrong.cause}; {wrong.remedy}")
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        _import_tensorflow_silently()
+    with _interrupts_kept():
+        if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+            _import_tensorflow_silently()
+        importlib.import_module("keras")
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Ends with KeyboardInterrupt where Ctrl-C came, even if what ran then swallowed it, as imports may."""
+    came = False
+
+    def note(*_: object) -> NoReturn:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    # A handler of somebody else's stays, and a thread can't set any.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or (
+        threading.current_thread() is not threading.main_thread()
+    ):
+        yield
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def import_opencv() -> None:

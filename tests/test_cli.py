@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import contextlib
 import dataclasses
 import json
 import os
@@ -278,3 +279,9 @@ def test_a_result_that_stdout_has_no_room_for_is_one_line_and_1(trained):
         done = spawn("-m", "runners.plot", "--log-dir", trained[0], stdout=stdout)
     assert "No space" in done.failure(1)
     assert len(done.stderr) == 1
+
+
+def test_ctrl_c_that_is_swallowed_still_ends_the_import() -> None:
+    with pytest.raises(KeyboardInterrupt), cli._interrupts_kept(), contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
