@@ -186,7 +186,7 @@ def measure(args: argparse.Namespace) -> None:
             if table == "single.csv":
                 add(f"{table} (single)", made(), single=True)
             add(table, made())
-    print(write("vision", args.json, {"split": args.split, "run": str(predictor.run), "kinds": results}))
+    print(write("vision", args.json, {"split": args.split, "run": predictor.run.name, "kinds": results}))
 
 
 if __name__ == "__main__":
