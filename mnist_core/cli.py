@@ -121,12 +121,12 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow without its start-up chatter, which would bury our own messages.
+    """Imports TensorFlow, without its start-up chatter, which would bury our own messages, and Keras.
 
     TF_CPP_MIN_LOG_LEVEL, where the user sets it, is left alone and shows all.
 
     Raises:
-      UsageError: Keras, which is imported next, would run on another backend.
+      UsageError: Keras would run on another backend. KeyboardInterrupt: Ctrl-C came meanwhile.
     """
     from mnist_core.diagnosis import backend_problem
 
