@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from mnist_core import __version__
 from mnist_core.config import Config, flag, read_toml
-from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, warn
+from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, discard, warn
 from mnist_core.recipes import RECIPES, recipe
 
 if TYPE_CHECKING:
@@ -220,7 +220,9 @@ def _prepare(name: str, argv: Sequence[str] | None, prog: str) -> tuple[Any, arg
     args = parser.parse_args(argv)
 
     def print_answer(answer: Answer) -> None:
-        print(json.dumps(answer.data) if args.json else answer.text, flush=True)
+        # Its reader, such as `head`, may have seen enough.
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(answer.data) if args.json else answer.text, flush=True)
 
     return print_answer, args, command.main
 
@@ -251,14 +253,13 @@ def _add_field(group: Any, field: dataclasses.Field) -> None:
 @contextlib.contextmanager
 def _exit_codes(prog: str) -> Iterator[None]:
     """Ends the program with one line and the failure's code when a failure comes up that was expected."""
+    _open_stderr()
     try:
         yield
     except MnistCoreError as error:
         _leave(prog, str(error), error.exit_code)
     except KeyboardInterrupt:
         _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
-    except BrokenPipeError:
-        pass  # The reader, such as `head`, has seen enough.
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _leave(prog, f"{where}{error.strerror or error}; free space or mend the folder, then run again", 1)
@@ -266,13 +267,22 @@ def _exit_codes(prog: str) -> Iterator[None]:
         _flush_stdout()
 
 
+def _open_stderr() -> None:
+    """Opens stderr to nowhere where it was closed: the next file opened would get what TensorFlow logs."""
+    if sys.stderr is None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        if nowhere != 2:
+            os.close(nowhere)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
 def _flush_stdout() -> None:
     try:
         if sys.stdout:
             sys.stdout.flush()
     except OSError:
-        # Python would try again on leaving, and end with a message and a code of its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
 
 
 def _leave(prog: str, message: str, code: int) -> NoReturn:

@@ -1,8 +1,9 @@
 """Failures that a user can act on. Each prints as one line and has its exit code."""
 
 import importlib
+import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 
 class MnistCoreError(Exception):
@@ -48,8 +49,23 @@ class InterruptedRunError(MnistCoreError):
 
 
 def warn(message: str) -> None:
-    """Prints one line for the person at the terminal; stdout is kept for results."""
-    print(message, file=sys.stderr, flush=True)
+    """Prints one line for the person at the terminal, who may be gone; stdout is kept for results."""
+    if sys.stderr is None:
+        return  # Python prints on stdout then.
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except OSError:
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Lets what ``stream`` still holds and gets go nowhere, as its reader has gone.
+
+    Python would try again on leaving, and end with a message and a code of its own.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def need(module: str, extra: str) -> Any:

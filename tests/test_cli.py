@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,32 @@ def test_a_result_that_stdout_has_no_room_for_is_one_line_and_1(trained):
         done = spawn("-m", "runners.plot", "--log-dir", trained[0], stdout=stdout)
     assert "No space" in done.failure(1)
     assert len(done.stderr) == 1
+
+
+def test_a_result_that_nobody_reads_keeps_the_exit_code(trained):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = spawn("-m", "runners.predict", "--log-dir", trained[0], "--json", "absent.png", stdout=pipe)
+    assert "absent.png" in done.failure(3)
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["its reader has gone", "it is closed"])
+def test_a_run_does_not_need_a_stderr(small, tmp_path, closed):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "runners.train", *map(str, small), "--log-dir", tmp_path, "--json"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=pipe,
+            preexec_fn=(lambda: os.close(2)) if closed else None,
+            check=False,
+        )
+    assert done.returncode == 0
+    (run,) = tmp_path.iterdir()
+    assert json.loads((run / "result.json").read_text()) == json.loads(done.stdout)
 
 
 def test_ctrl_c_that_is_swallowed_still_ends_the_import() -> None:

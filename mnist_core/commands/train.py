@@ -77,13 +77,8 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
         directory = runs.create_run(config.replace(**settled), device.describe())
     elif checkpoint := runs.newest_intact(directory):
         trainer.restore(checkpoint)
-    state = trainer.state
-    warn(
-        f"{config.model} ({state.model.count_params():,} parameters) on {trainer.data.name}, "
-        f"{trainer.device.description}, {state.precision}, from step {trainer.run.step} "
-        f"to {trainer.run.total_steps}: {directory}"
-    )
     try:
+        warn(_beginning(trainer, directory))
         result = trainer.fit(directory)
     except Exception:
         # A start that fails before its first step leaves nothing to look at or to go on with.
@@ -94,6 +89,15 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
     write_json(directory / runs.RESULT, data)
     _draw(directory)
     return cli.Answer(data, _text(data), _missed_target(config, data))
+
+
+def _beginning(trainer: "Trainer", directory: Path) -> str:
+    state, run = trainer.state, trainer.run
+    return (
+        f"{run.config.model} ({state.model.count_params():,} parameters) on {trainer.data.name}, "
+        f"{trainer.device.description}, {state.precision}, from step {run.step} to {run.total_steps}: "
+        f"{directory}"
+    )
 
 
 def _result(trainer: "Trainer", result: "Result") -> dict[str, Any]:

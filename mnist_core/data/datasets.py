@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from mnist_core.data.download import MNIST, Patience, Release, fetch
 from mnist_core.data.idx import content_sha256, read_idx
 from mnist_core.data.synthetic import SIDE, draw
-from mnist_core.errors import InputError, UsageError
+from mnist_core.errors import InputError, UsageError, warn
 
 DATA_DIR_VARIABLE = "MNIST_CORE_DATA_DIR"
 DIGITS_TEST_COUNT = 360
@@ -115,7 +114,7 @@ def _load_mnist(data_dir: str | Path | None, mmap: bool, release: Release, *, or
             except InputError as error:
                 if folder != cache:
                     raise
-                print(f"warning: {error}; looking further", file=sys.stderr, flush=True)
+                warn(f"warning: {error}; looking further")
                 # A damaged file is worth an error, not a stand-in.
                 or_digits = False
     try:
@@ -124,7 +123,7 @@ def _load_mnist(data_dir: str | Path | None, mmap: bool, release: Release, *, or
         if not or_digits:
             raise
         stand_in = "dataset 'digits' (1,797 small digits) stands in for MNIST"
-        print(f"warning: {stand_in}: {error}", file=sys.stderr, flush=True)
+        warn(f"warning: {stand_in}: {error}")
         return _load_digits()
 
 
