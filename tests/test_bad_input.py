@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_core.commands.train import KEYS
 from mnist_core.data.datasets import FILES
 from mnist_core.data.idx import write_idx
+from mnist_core.runs import SHIPPED
 from tests.invoke import Done, call, disk, leftovers, spawn
 
 Train = Callable[..., Done]
@@ -312,6 +314,21 @@ def test_a_damaged_configuration_of_a_run_is_named(run, capsys, command, content
 def test_a_damaged_result_of_a_run_is_named(run, capsys, content):
     (run / "result.json").write_bytes(content)
     assert str(run / "result.json") in call(capsys, "train", "--resume", run).failure(3)
+
+
+@pytest.mark.parametrize("change", [("steps", None), ("test_accuracy", "high"), ("epochs", [])])
+def test_a_result_of_something_else_than_training_is_named(run, capsys, change):
+    result = dict.fromkeys(KEYS, 0) | {change[0]: change[1]}
+    (run / "result.json").write_text(json.dumps({k: v for k, v in result.items() if v is not None}))
+    done = call(capsys, "train", "--resume", run)
+    assert str(run / "result.json") in done.failure(3)
+    assert len(done.stderr) == 1
+
+
+def test_the_shipped_weights_are_no_run_to_go_on_with(capsys):
+    done = call(capsys, "train", "--resume", SHIPPED)
+    assert "result.json is not the result of a training run (it lacks run_dir, " in done.failure(3)
+    assert len(done.stderr) == 1
 
 
 @pytest.mark.parametrize("content", [b'{"step": 1}\n', b"[1]\n", b'"text"\n'])

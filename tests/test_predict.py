@@ -1,6 +1,9 @@
 """The predict command: every image gets its line, whatever the others are like."""
 
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,7 +12,7 @@ import pytest
 
 from mnist_core.data.synthetic import draw
 from mnist_core.runs import SHIPPED
-from tests.invoke import call
+from tests.invoke import call, spawn
 
 DRAWN, LABELS = draw(200, seed=1)
 LEFT, TOP, ZOOM = 70, 40, 6
@@ -63,6 +66,28 @@ def test_all_images_are_listed_in_order_also_when_some_fail(log_dir, tmp_path, c
     assert statuses == ["error", "ok", "error", "no_digit", "error", "error", "error"]
     assert all(bool(image["digits"]) == (image["status"] == "ok") for image in images)
     assert all(image["message"] for image in images if image["status"] != "ok")
+
+
+def test_names_that_are_no_files_and_folders_that_may_not_be_entered_are_listed(tmp_path):
+    # Root may enter any folder, but for the right to.
+    less = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    if less and not shutil.which("setpriv"):
+        pytest.skip("no setpriv command: root may enter any folder")
+    closed, bare, long = tmp_path / "closed", tmp_path / "listed", "a" * 300
+    for folder, mode in ((closed, 0), (bare, 0o644)):
+        folder.mkdir()
+        (folder / "one.png").touch()
+        folder.chmod(mode)
+    names = [long, f"{long}*", str(closed), str(closed / "one.png"), str(bare)]
+    command = [*less, sys.executable, "-m", "runners.predict", "--run", SHIPPED, "--json", *names]
+    done = spawn("-c", "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])", *command)
+    for folder in (closed, bare):
+        folder.chmod(0o755)
+    assert "5 of 5 images can't be read" in done.failure(3)
+    images = done.json()["images"]
+    assert [(image["path"], image["status"]) for image in images] == [(name, "error") for name in names]
+    causes = ["too long", "too long", "permission", "permission", "permission"]
+    assert all(cause in image["message"].lower() for cause, image in zip(causes, images, strict=True))
 
 
 def test_both_engines_read_alike(log_dir, tmp_path, capsys):

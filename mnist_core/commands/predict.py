@@ -1,7 +1,9 @@
 """Reads the digits in image files: PNG, JPEG and what else OpenCV decodes, of any size and polarity."""
 
 import argparse
+import contextlib
 import glob
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,12 +53,14 @@ def main(args: argparse.Namespace) -> cli.Answer:
 def expand(name: str) -> list[str]:
     """The images that an argument stands for: a folder's by name, a pattern's matches, or itself."""
     path = Path(name)
-    if path.is_dir():
-        inside = (one for one in path.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
-        return sorted(map(str, inside)) or [name]
-    if not path.exists() and glob.has_magic(name):
-        # A Path takes no absolute pattern.
-        return sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207
+    # Reading it will say what is wrong with a name that is too long, or a folder that may not be entered.
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            inside = (one for one in path.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
+            return sorted(map(str, inside)) or [name]
+        if not path.exists() and glob.has_magic(name):
+            # A Path takes no absolute pattern.
+            return sorted(glob.glob(name, recursive=True)) or [name]  # noqa: PTH207
     return [name]
 
 
@@ -64,10 +68,13 @@ def _read(predictor: "Predictor", path: str, args: argparse.Namespace, place: in
     from mnist_core.vision.read import read_image
 
     try:
+        if Path(path).is_dir() and not os.access(path, os.R_OK | os.X_OK):
+            raise InputError(f"{path}: no permission to enter this folder; name another one")
         gray = read_image(path)
         page = predictor.read(gray, single=args.single)
-    except InputError as error:
-        return {"path": path, "status": "error", "digits": [], "text": "", "message": str(error)}
+    except (InputError, OSError) as error:
+        reason = f"{path}: {error.strerror}; name an image file" if isinstance(error, OSError) else str(error)
+        return {"path": path, "status": "error", "digits": [], "text": "", "message": reason}
     if args.annotate:
         name = "standard-input" if path == "-" else Path(path).name
         _draw(Path(args.annotate) / f"{place + 1:04d}-{name}.png", gray, page, "annotated")

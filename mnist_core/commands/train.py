@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_core import cli, runs
 from mnist_core.config import Config, read_json
-from mnist_core.errors import MnistCoreError, TargetMissedError, warn
+from mnist_core.errors import InputError, MnistCoreError, TargetMissedError, warn
 from mnist_core.files import write_json
 
 if TYPE_CHECKING:
     from mnist_core.loop.trainer import Result, Trainer
+
+# What a result holds at least.
+KEYS = (
+    "run_dir", "dataset", "recipe", "model", "parameters", "device", "precision", "epochs", "steps",
+    "train_seconds", "images_per_second", "test_accuracy", "test_loss", "test_errors", "test_count",
+    "weights_sha256",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,9 +52,27 @@ def main(args: argparse.Namespace) -> cli.Answer:
     config = read_json(directory / runs.CONFIG).replace(**settings)
     runs.check_same(directory, config)
     if finished := runs.read_result(directory):
-        warn(f"{directory} has already ended; this is its result")
-        return cli.Answer(finished, _text(finished), _missed_target(config, finished))
+        return _again(config, directory, finished)
     return _train(config, directory)
+
+
+def _again(config: Config, directory: Path, finished: dict[str, Any]) -> cli.Answer:
+    """The answer of a run that had ended.
+
+    Raises:
+      InputError: its result is not of the train command.
+    """
+    try:
+        if missing := [name for name in KEYS if name not in finished]:
+            raise KeyError(f"it lacks {', '.join(missing)}")
+        answer = cli.Answer(finished, _text(finished), _missed_target(config, finished))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{directory / runs.RESULT} is not the result of a training run ({error.args[0]}); "
+            "name another run, or start a new one without --resume"
+        ) from error
+    warn(f"{directory} has already ended; this is its result")
+    return answer
 
 
 def _run_to_resume(resume: str | None, log_dir: str) -> Path | None:
@@ -124,7 +149,7 @@ def _result(trainer: "Trainer", result: "Result") -> dict[str, Any]:
 
 
 def _text(result: dict[str, Any]) -> str:
-    stopped = f" ({result['stop_reason']})" if result["stop_reason"] else ""
+    stopped = f" ({result['stop_reason']})" if result.get("stop_reason") else ""
     return (
         f"{result['model']} on {result['dataset']}: test accuracy {result['test_accuracy']:.2%}, "
         f"{result['test_errors']} of {result['test_count']:,} wrong\n"
