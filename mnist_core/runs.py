@@ -10,6 +10,7 @@ import datetime
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
 METRICS = "metrics.jsonl"
+STAMP = re.compile(r"\d{8}-\d{6}(?=-)")
 # The weights that come with the package, laid out as a run.
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -67,6 +69,8 @@ def create_run(config: Config, environment: dict[str, Any]) -> Path:
 
 def find_run(run: str | Path | None, log_dir: str | Path = "logs", *, shipped: bool = True) -> Path:
     """The run directory ``run``, or the newest finished one under ``log_dir``, or the shipped weights.
+
+    A name without the time that `create_run` begins it with counts as older than all that have one.
 
     Args:
       shipped: they will do; they have weights, but no history.
@@ -198,6 +202,12 @@ def dataset_of(directory: Path) -> str:
 
 
 def _newest_first(log_dir: str | Path) -> list[Path]:
-    # The names begin with the time, to the second; the modification time orders the rest.
+    # The names begin with the time, to the second; the modification time orders the rest. A name without a
+    # time comes last: it was given by hand, perhaps to a copy of an old run.
     runs = [path.parent for path in Path(log_dir).glob(f"*/{CONFIG}")]
-    return sorted(runs, key=lambda path: (path.name[:15], (path / CONFIG).stat().st_mtime_ns), reverse=True)
+
+    def age(path: Path) -> tuple[str, int]:
+        stamp = STAMP.match(path.name)
+        return stamp[0] if stamp else "", (path / CONFIG).stat().st_mtime_ns
+
+    return sorted(runs, key=age, reverse=True)

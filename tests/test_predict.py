@@ -106,6 +106,8 @@ def test_a_blank_page_holds_no_digit(log_dir, tmp_path, capsys):
     done = call(capsys, "predict", "--log-dir", log_dir, path)
     assert done.code == 0
     assert "no digit" in done.stdout
+    assert done.stderr == [f"read with the weights of {SHIPPED}"]
+    assert call(capsys, "predict", "--log-dir", log_dir, "--json", path).stderr == []
 
 
 def read(capsys: pytest.CaptureFixture, *argv: object) -> list[dict]:

@@ -120,6 +120,16 @@ def test_runs_of_the_same_second_are_ordered_by_when_they_were_made(tmp_path):
     assert runs.find_run(None, tmp_path) == made[-1]
 
 
+def test_a_name_without_a_time_is_older_than_any_time(tmp_path):
+    names = ["20250101-000000-a", "keep-old", "99999999", "2026-mine"]
+    made = [make_run(tmp_path, name, finished=True) for name in names]
+    for age, directory in enumerate(made):
+        os.utime(directory / runs.CONFIG, (1000 + age, 1000 + age))
+    assert runs.find_run(None, tmp_path) == made[0]
+    shutil.rmtree(made[0])
+    assert runs.find_run(None, tmp_path) == made[-1]
+
+
 def test_a_run_that_is_named_need_not_be_finished(tmp_path):
     directory = make_run(tmp_path, "20250101-000000-a", finished=False)
     assert runs.find_run(directory) == directory

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_core import cli
-from mnist_core.errors import InputError, UsageError
+from mnist_core.errors import InputError, UsageError, warn
 
 if TYPE_CHECKING:
     from mnist_core.vision.page import Page
@@ -42,6 +42,8 @@ def main(args: argparse.Namespace) -> cli.Answer:
     if args.explain and len(paths) != 1:
         raise UsageError(f"--explain is for one image, not {len(paths)}; name one")
     predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
+    if not args.json:
+        warn(f"read with the weights of {predictor.run}")
     images = [_read(predictor, path, args, place) for place, path in enumerate(paths)]
     failed = [image for image in images if image["status"] == "error"]
     error = None
