@@ -83,15 +83,26 @@ class _Server(uvicorn.Server):
 
 
 def _patient(seconds: float) -> type[H11Protocol]:
-    """The HTTP protocol that hangs up on who asks nothing for so long; uvicorn alone would wait forever."""
+    """The HTTP protocol that hangs up on who takes longer to ask; uvicorn alone would wait forever."""
 
     class Patient(H11Protocol):
+        _alarm: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
-            self.loop.call_later(seconds, self._hang_up_unless_asked)
+            self._wait_for_a_request()
 
-        def _hang_up_unless_asked(self) -> None:
-            if self.cycle is None:
-                self.transport.close()
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._wait_for_a_request()
+
+        def _wait_for_a_request(self) -> None:
+            # What comes after an answer is the next head, or a body that nobody asked for.
+            under_way = self.cycle and not self.cycle.response_complete
+            if under_way and self._alarm:
+                self._alarm.cancel()
+                self._alarm = None
+            elif not under_way and not self._alarm:
+                self._alarm = self.loop.call_later(seconds, self.transport.close)
 
     return Patient

@@ -152,17 +152,29 @@ def test_a_body_of_unknown_length_is_cut_at_the_limit(server):
 
 
 def test_who_sends_too_slowly_or_nothing_is_hung_up_on_while_others_are_served(server):
-    heads = [
-        b"",
-        b"GET /heal",
-        b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nContent-Type: image/png\r\n\r\nslow",
+    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    body = (
+        b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nContent-Type: image/png\r\n\r\nslow"
+    )
+    # What is sent at once, what is sent after the answer to that, and how many answers come in all.
+    sent = [
+        (b"", b"", 0),
+        (b"GET /heal", b"", 0),
+        (b"POST /api/predict" + rest + body, b"", 1),
+        (b"GET /healthz" + rest + b"\r\n", b"GET /heal", 1),
+        (b"GET /healthz" + rest + body, b"er still", 1),
     ]
-    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in heads]
-    for connection, head in zip(slow, heads, strict=True):
-        connection.sendall(head)
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in sent]
+    for connection, (first, _, _) in zip(slow, sent, strict=True):
+        connection.sendall(first)
+    for connection, (_, second, _) in zip(slow, sent, strict=True):
+        if second:
+            connection.recv(1, socket.MSG_PEEK)
+            connection.sendall(second)
     assert server.predict(png())[0] == 200
     answers = [connection.makefile("rb").read() for connection in slow]
-    assert [answer[:12] for answer in answers] == [b"", b"", b"HTTP/1.1 408"]
+    assert [answer.count(b"HTTP/1.1 ") for answer in answers] == [count for _, _, count in sent]
+    assert answers[2].startswith(b"HTTP/1.1 408")
 
 
 # Many at a time
