@@ -7,15 +7,17 @@ validation split and divided into the last layer, so that whatever uses the netw
 import argparse
 import hashlib
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from benchmarks.harness import main, parser
+from benchmarks.harness import main
 from mnist_core import cli, runs
 from mnist_core.config import read_json
+from mnist_core.errors import UsageError
 from mnist_core.files import atomic_write, write_json
 from mnist_core.metrics import Tally
 
@@ -34,30 +36,32 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def ship(args: argparse.Namespace) -> None:
-    """Writes the folder that `runs.find_run` falls back to."""
+    """Writes the folder that `runs.find_run` falls back to.
+
+    Raises:
+      UsageError: the run held no images out. RuntimeError: its weights are too large; nothing was changed.
+    """
+    config = read_json(args.run / runs.CONFIG)
+    if config.validation_size == 0:
+        raise UsageError(
+            f"{args.run} held no images out to fit the temperature on; name a run with a --validation-size"
+        )
     cli.import_tensorflow()
     from mnist_core import device
     from mnist_core.data.datasets import hold_out, load
-    from mnist_core.loop.checkpoint import Checkpoints
     from mnist_core.loop.evaluator import Evaluator
 
     device.choose("cpu", "float32")
-    config = read_json(args.run / runs.CONFIG)
     data = load("mnist", args.data_dir)
-    _, validation = hold_out(data.train, config.validation_size or len(data.train) // 12)
+    held_out = len(data.train) // 12 if config.validation_size is None else config.validation_size
+    _, validation = hold_out(data.train, held_out)
     model = _in_float32(args.run)
     factor = temperature(Evaluator(model).logits(validation.images), validation.labels)
     for variable in (model.head.kernel, model.head.bias):
         variable.assign(variable / factor)
     report = Evaluator(model)(data.test)
     result = _result(args.run, model, report, factor)
-    for old in (args.out / "checkpoints").glob("*.npz"):
-        old.unlink()
-    groups = {"model": [variable.numpy() for variable in model.variables]}
-    meta = {"model": _model_config(model), "precision": "float32"}
-    path = Checkpoints(args.out / "checkpoints").save(int(result["steps"]), groups, meta)
-    if path.stat().st_size > MOST_BYTES:
-        raise RuntimeError(f"{path} has {path.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
+    path = _save(model, int(result["steps"]), args.out)
     write_json(
         args.out / runs.CONFIG,
         config.replace(data_dir=None, log_dir="logs", run_name="", device="auto").to_json(),
@@ -69,6 +73,25 @@ def ship(args: argparse.Namespace) -> None:
         f"{path}: accuracy {report.accuracy:.2%}, "
         f"calibration error {report.calibration_error:.3%}, temperature {factor:.3f}"
     )
+
+
+def _save(model: Any, step: int, out: Path) -> Path:
+    """Writes the only checkpoint of ``out``; the old one goes once the new one is whole and small enough."""
+    from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints
+
+    groups = {"model": [variable.numpy() for variable in model.variables]}
+    meta = {"model": _model_config(model), "precision": "float32"}
+    folder = out / CHECKPOINTS
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as aside:
+        made = Checkpoints(Path(aside)).save(step, groups, meta)
+        if (size := made.stat().st_size) > MOST_BYTES:
+            raise RuntimeError(f"the weights have {size:,} bytes, more than {MOST_BYTES:,}")
+        path = made.replace(folder / made.name)
+    for old in folder.glob("*.npz"):
+        if old != path:
+            old.unlink()
+    return path
 
 
 def _in_float32(run: Path) -> Any:
@@ -111,6 +134,7 @@ def _result(run: Path, model: Any, report: Any, factor: float) -> dict[str, Any]
 def _card(run: Path, result: dict[str, Any], path: Path) -> str:
     config = read_json(run / runs.CONFIG)
     file_hash, errors = hashlib.sha256(path.read_bytes()).hexdigest(), result["test_errors"]
+    train = f"python -m runners.train --recipe {config.recipe}"
     command = shlex.split((run / "argv.txt").read_text())[1:]
     flags = [word for word in command if word.startswith("--")]
     options = (
@@ -124,7 +148,7 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
 
 | | |
 | --- | --- |
-| made by | `python -m runners.train --recipe {config.recipe}`{options}, then `python -m benchmarks.ship` |
+| made by | `{train}`{options}, then `python -m benchmarks.ship --run RUN` |
 | seed | {config.seed} |
 | epochs, steps | {result["epochs"]:g}, {result["steps"]:,} |
 | file | `{path.name}`, {path.stat().st_size:,} bytes, sha256 `{file_hash}` |
@@ -142,7 +166,7 @@ scores were known when it was changed: the accuracy above is slightly optimistic
 
 
 if __name__ == "__main__":
-    made = parser("ship", __doc__)
+    made = cli.Parser(prog="python -m benchmarks.ship", description=__doc__, allow_abbrev=False)
     made.add_argument("--run", type=Path, required=True, help="a finished run of the robust recipe")
     made.add_argument("--out", type=Path, default=runs.SHIPPED, help="default: %(default)s")
     made.add_argument("--data-dir", help="folder of the MNIST files")

@@ -1,9 +1,16 @@
-"""The statistics and the processes that all benchmarks rest on."""
+"""The statistics and the processes that all benchmarks rest on, and how weights become the shipped ones."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import ship
 from benchmarks.harness import Contestant, contest, exponent, ratios, steps_for, summary, take_turns
+from mnist_core import runs
+from mnist_core.config import Config
+from tests.invoke import spawn
 
 
 def test_the_summary_is_that_of_the_values() -> None:
@@ -75,3 +82,44 @@ def test_a_turn_has_the_steps_asked_for(tmp_path) -> None:
 def test_a_contestant_that_fails_is_quoted(tmp_path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)idle.* ended with code 1:.*KeyError: 'warm_up'"):
         Contestant("idle", {"problem": settings(tmp_path)["problem"], "batch_size": 10, "device": "cpu"})
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """A folder of weights that were shipped before."""
+    (tmp_path / "shipped" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "shipped" / "checkpoints" / "step-00000007.npz").write_text("old")
+    return tmp_path / "shipped"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_old_weights_go_once_the_new_ones_are_there_and_small_enough(shipped: Path) -> None:
+    import keras
+
+    before = content(shipped)
+    large, small = (keras.Sequential([keras.Input((784,)), keras.layers.Dense(n)]) for n in (700, 10))
+    with pytest.raises(RuntimeError, match=r"2,\d+,\d+ bytes, more than 2,000,000"):
+        ship._save(large, 8, shipped)
+    assert content(shipped) == before
+    path = ship._save(small, 8, shipped)
+    assert list(content(shipped)) == ["checkpoints/step-00000008.npz"]
+    # The name may be the old one's.
+    assert ship._save(small, 8, shipped) == path
+    assert path.is_file()
+
+
+def test_a_run_that_trained_on_all_images_is_not_shipped(shipped: Path, tmp_path: Path) -> None:
+    before = content(shipped)
+    (tmp_path / runs.CONFIG).write_text(json.dumps(Config(validation_size=0).to_json()))
+    done = spawn("-m", "benchmarks.ship", "--run", tmp_path, "--out", shipped)
+    assert "held no images out" in done.failure(2)
+    assert content(shipped) == before
+
+
+@pytest.mark.parametrize("flag", ["--quick", "--json"])
+def test_what_ship_would_not_heed_it_refuses(flag: str, shipped: Path, tmp_path: Path) -> None:
+    done = spawn("-m", "benchmarks.ship", "--run", tmp_path, "--out", shipped, flag, "x")
+    assert flag in done.failure(2)
