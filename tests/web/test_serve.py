@@ -152,10 +152,8 @@ def test_a_body_of_unknown_length_is_cut_at_the_limit(server):
 
 
 def test_who_sends_too_slowly_or_nothing_is_hung_up_on_while_others_are_served(server):
-    asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-    body = (
-        b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nContent-Type: image/png\r\n\r\nslow"
-    )
+    rest = b" HTTP/1.1\r\nHost: x\r\n"
+    body = b"Content-Type: image/png\r\nContent-Length: 99\r\n\r\nslow"
     # What is sent at once, what is sent after the answer to that, and how many answers come in all.
     sent = [
         (b"", b"", 0),
