@@ -23,6 +23,8 @@ from mnist_core.files import write_json
 
 SCHEMA = 2
 RESULTS = Path("logs/bench")
+# The benchmarks with a function of their name in `benchmarks.plots`.
+PLOTTED = ("peers", "time_to_accuracy", "scaling", "inference")
 
 
 def parser(name: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -34,9 +36,8 @@ def parser(name: str, description: str, epilog: str | None = None) -> argparse.A
     made.add_argument(
         "--quick", action="store_true", help="little work: does it run? The figures mean nothing"
     )
-    made.add_argument(
-        "--json", type=Path, metavar="FILE", help=f"default: {RESULTS}/{name}.json; a plot beside it"
-    )
+    plot = "; a plot beside it" if name in PLOTTED else ""
+    made.add_argument("--json", type=Path, metavar="FILE", help=f"default: {RESULTS}/{name}.json{plot}")
     return made
 
 

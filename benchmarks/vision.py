@@ -19,6 +19,7 @@ from benchmarks import paper
 from benchmarks.harness import main, parser, write
 from mnist_core.cli import import_tensorflow
 from mnist_core.data.datasets import Split, load
+from mnist_core.runs import SHIPPED
 
 NO_DIGITS = list("ABCDEFGHKMNPQRTUVWXYabdefhkmnpqrtuvwxy&%@#?")
 
@@ -191,7 +192,7 @@ def measure(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     made = parser("vision", __doc__)
-    made.add_argument("--run", help="run directory (default: the shipped weights)")
+    made.add_argument("--run", default=SHIPPED, help="run directory (default: the shipped weights)")
     made.add_argument("--data-dir", help="folder of the MNIST files")
     made.add_argument("--split", choices=("train", "test"), default="test", help="default: %(default)s")
     made.add_argument(

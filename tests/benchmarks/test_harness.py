@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import ship
+from benchmarks import harness, ship
 from benchmarks.harness import Contestant, contest, exponent, ratios, steps_for, summary, take_turns
 from mnist_core import runs
 from mnist_core.config import Config
-from tests.invoke import spawn
+from tests.invoke import ROOT, spawn
 
 
 def test_the_summary_is_that_of_the_values() -> None:
@@ -48,6 +48,25 @@ def test_the_exponent_is_that_of_the_power_with_the_interval_of_least_squares() 
         held += low <= 0.5 <= high
     assert 178 <= held <= 199
     assert exponent([1, 2], [1, 4])["interval_95"] is None
+
+
+def test_help_promises_a_plot_where_there_is_one() -> None:
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        if " parser(" not in (code := path.read_text(encoding="utf-8")) or path.stem == "harness":
+            continue
+        text = harness.parser(path.stem, "").format_help()
+        assert ("a plot beside it" in text) == (f"plots.{path.stem}(" in code), path
+
+
+def test_reading_is_scored_with_the_shipped_weights_beside_a_run_too(tmp_path: Path, mnist_dir: Path) -> None:
+    run = tmp_path / "logs" / "20990101-000000-mine"
+    run.mkdir(parents=True)
+    for name in (runs.CONFIG, runs.RESULT):
+        (run / name).write_text("{}")
+    flags = ["--quick", "--kinds", "tiny", "--data-dir", mnist_dir, "--json", "scores.json"]
+    done = spawn("-m", "benchmarks.vision", *flags, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert done.code == 0, done
+    assert json.loads((tmp_path / "scores.json").read_text())["run"] == runs.SHIPPED.name
 
 
 def settings(tmp_path, **more):
