@@ -12,7 +12,7 @@ import pytest
 
 from mnist_core.data.synthetic import draw
 from mnist_core.runs import SHIPPED
-from tests.invoke import call, spawn
+from tests.invoke import ROOT, call, spawn
 
 DRAWN, LABELS = draw(200, seed=1)
 LEFT, TOP, ZOOM = 70, 40, 6
@@ -129,6 +129,12 @@ def test_folders_and_patterns_stand_for_the_images_in_them(tmp_path, capsys):
     b, a, c = inside
     assert [image["path"] for image in found] == [a, b, c, c, a]
     assert {image["status"] for image in found} == {"no_digit"}
+
+
+def test_the_note_of_the_readme_is_read(capsys):
+    (image,) = read(capsys, ROOT / "benchmarks" / "images" / "note.jpg")
+    assert image["text"] == "2026\n1123"
+    assert min(one["probability"] for one in image["digits"]) > 0.9
 
 
 def test_standard_input_is_an_image(tmp_path, capsys, monkeypatch):
