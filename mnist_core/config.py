@@ -158,11 +158,15 @@ class Config:
     checkpoint_every: str = setting("1ep", "period of checkpoints", group="run", resumable=True)
     keep: int = setting(3, "newest checkpoints kept, beside the best", group="run", low=1, resumable=True)
     patience: int = setting(
-        0, "evaluations without a better one before an early stop; 0: no stop", group="run", low=0
+        0,
+        "evaluations without a better one before an early stop; 0: no stop. Needs --validation-size and "
+        "--eval-every above 0",
+        group="run",
+        low=0,
     )
     target_accuracy: float | None = setting(
         None,
-        "stop once validation reaches it; exit code 6 when the test set then doesn't",
+        "stop once validation, if there is any, reaches it; exit code 6 when the test set then doesn't",
         group="run",
         above=0,
         high=1,

@@ -159,6 +159,11 @@ def test_a_process_of_its_own_says_just_that_one_line(folder, tmp_path):
         (["--validation-size", "60"], "--validation-size"),
         (["--epochs", "1" + 400 * "0"], "--epochs"),
         (["--eval-every", "sometimes"], "sometimes"),
+        (["--patience", "1", "--validation-size", "0"], "--patience"),
+        (["--patience", "1", "--eval-every", "0"], "--patience"),
+        (["--recipe", "best", "--patience", "1"], "--patience"),
+        (["--dry-run", "--resume", "logs/x"], "--resume"),
+        (["--dry-run", "--resume"], "--resume"),
     ],
 )
 def test_an_unusable_setting_is_named(train, folder, tmp_path, flags, expected):

@@ -150,6 +150,18 @@ def test_a_run_that_is_stopped_without_patience_goes_on_too(
     check_same_run(directory, whole)
 
 
+def test_a_stopped_dry_run_advises_nothing_that_is_gone(start: Start, options: list[str]) -> None:
+    training = start(*options, "--dry-run", "--epochs", 1)
+    (begun,) = wait_until(lambda: training.stderr)
+    folder = Path(begun.rpartition(": ")[2])
+    # From here on a signal is a request, and the first block is being traced.
+    wait_until((folder / "metrics.jsonl").exists, pause=0.002)
+    training.signal(signal.SIGINT)
+    assert training.wait() == 130
+    assert training.stderr[-1].endswith(": error: dry run interrupted; nothing was kept")
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("seconds", [0.5, 3])
 def test_ctrl_c_while_everything_is_imported_ends_with_one_line_and_leaves_nothing(
     tmp_path: Path, seconds: float

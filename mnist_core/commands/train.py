@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_core import cli, runs
 from mnist_core.config import Config, read_json
-from mnist_core.errors import InputError, MnistCoreError, TargetMissedError, warn
+from mnist_core.errors import (
+    InputError,
+    InterruptedRunError,
+    MnistCoreError,
+    TargetMissedError,
+    UsageError,
+    warn,
+)
 from mnist_core.files import write_json
 
 if TYPE_CHECKING:
@@ -42,10 +49,9 @@ def main(args: argparse.Namespace) -> cli.Answer:
     """Trains, or goes on training."""
     settings = cli.given_settings(args)
     if args.dry_run:
-        with tempfile.TemporaryDirectory() as folder:
-            answer = _train(Config.from_mapping({**settings, "max_steps": 2, "log_dir": folder}), None)
-        # Two steps reach no target, and their run is gone.
-        return cli.Answer({**answer.data, "run_dir": None}, "dry run: everything works; nothing was kept")
+        if args.resume is not None:
+            raise UsageError("--dry-run begins anew and keeps nothing; leave it or --resume out")
+        return _dry_run(settings)
     directory = _run_to_resume(args.resume, Config.from_mapping(settings).log_dir)
     if directory is None:
         return _train(Config.from_mapping(settings), None)
@@ -54,6 +60,16 @@ def main(args: argparse.Namespace) -> cli.Answer:
     if finished := runs.read_result(directory):
         return _again(config, directory, finished)
     return _train(config, directory)
+
+
+def _dry_run(settings: dict[str, Any]) -> cli.Answer:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            answer = _train(Config.from_mapping({**settings, "max_steps": 2, "log_dir": folder}), None)
+    except InterruptedRunError as error:
+        raise InterruptedRunError("dry run interrupted; nothing was kept") from error
+    # Two steps reach no target, and their run is gone.
+    return cli.Answer({**answer.data, "run_dir": None}, "dry run: everything works; nothing was kept")
 
 
 def _again(config: Config, directory: Path, finished: dict[str, Any]) -> cli.Answer:

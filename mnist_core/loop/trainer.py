@@ -186,6 +186,8 @@ class Trainer:
         config = self.config
         hooks: list[Any] = []
         if config.patience:
+            if not len(self.validation) or not self._steps(config.eval_every):
+                raise UsageError("--patience needs evaluations: --validation-size and --eval-every above 0")
             hooks.append(EarlyStopping(patience=config.patience))
         if config.target_accuracy:
             hooks.append(TargetAccuracy(config.target_accuracy))
