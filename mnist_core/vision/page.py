@@ -9,7 +9,7 @@ from mnist_core.vision.ink import WORKING_SIDE
 from mnist_core.vision.parts import THUMBNAIL, components, is_paper
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
-from mnist_core.vision.touching import SURE, Confidence, resolved
+from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
 
 # Longer side, in pixels, of the copy in which the digits of a page are cut out, where ...
 PAGE_SIDE = 1152
@@ -20,8 +20,6 @@ SURE_ALONE = 0.75
 # Among digits, what is less likely to be one is none; LEAST_WIDE goes for what is so much wider than high.
 LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
 WIDEST = 1.7
-# What is so much wider than high is seldom one digit.
-WIDE = 1.05
 # Of a page's ink so much must be in pieces, and so many pieces must be SURE digits, at first sight and where
 # that showed none: noise, texture and text are many parts, few like digits.
 LEAST_INK = 0.5

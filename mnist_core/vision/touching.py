@@ -19,6 +19,8 @@ from mnist_core.vision.segment import Piece, distance, joined, overlap
 # that it is one. Slices are no wider than that.
 NARROW, WIDEST_SURE, WIDEST_SLICE = 0.6, 2.0, 1.6
 SURE = 0.95
+# What is so much wider than high is seldom one digit.
+WIDE = 1.05
 # Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
 # stroke that it crosses. Set by hand, looking at pages of training digits.
 DOUBT = 2.0
@@ -27,6 +29,9 @@ CROSSING = 0.4
 # Nats for taking what stands one above the other as one digit in two strokes.
 BROKEN = 0.7
 MOST_SEAMS = 14
+# Words are as wide as touching digits. Where so many pieces showed fewer SURE digits than they are, or so many slices
+# were looked at, what is left stays whole: a page of writing would take minutes.
+PIECES_TRIED, MOST_SLICES = 4, 2000
 
 Confidence = Callable[[list[Piece]], np.ndarray]
 
@@ -41,14 +46,27 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
     if not pieces:
         return []
     pieces = _joined(pieces, height, confidence)
-    found = confidence(pieces)
+    looked_at = 0
+
+    def counted(some: list[Piece]) -> np.ndarray:
+        nonlocal looked_at
+        looked_at += len(some)
+        return confidence(some)
+
     result = []
-    for piece, sure in zip(pieces, found, strict=True):
+    tried = shown = 0
+    for piece, sure in zip(pieces, confidence(pieces), strict=True):
         aspect = piece.width / piece.height
-        if aspect > (NARROW if sure < SURE else WIDEST_SURE):
-            result += _parted(piece, confidence)
-        else:
+        is_hopeless = looked_at >= MOST_SLICES or (tried >= PIECES_TRIED and shown < tried)
+        if aspect <= (NARROW if sure < SURE else WIDEST_SURE) or is_hopeless:
             result.append(piece)
+            continue
+        slices = _parted(piece, counted)
+        result += slices
+        # A digit of one piece that is hard to read tells nothing.
+        if aspect > WIDE:
+            tried += 1
+            shown += int((confidence(slices) >= SURE).sum())
     return result
 
 

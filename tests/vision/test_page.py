@@ -78,6 +78,29 @@ def test_what_is_no_digit_is_mostly_refused(predictor, kind):
     assert found.count("") >= 4
 
 
+def cursive(words: int, seed: int) -> np.ndarray:
+    """Lines of four words of one waving stroke each; uint8 [height, 800]."""
+    rng = np.random.default_rng(seed)
+    made = np.full((80 * -(-words // 4), 800), 255, np.uint8)
+    for word in range(words):
+        x = np.linspace(0, 150, 50)
+        y = 20 * np.sin(x * 2 * np.pi / rng.uniform(12, 25)) * rng.uniform(0.3, 1, 50)
+        points = np.stack([x + 20 + 195 * (word % 4), y + 40 + 80 * (word // 4)], axis=1)
+        cv2.polylines(made, [points.astype(np.int32)], False, 0, 3, cv2.LINE_AA)
+    return made
+
+
+def test_a_page_of_writing_is_given_up_soon(predictor, monkeypatch):
+    asked, probabilities = [], predictor.probabilities
+    monkeypatch.setattr(
+        predictor, "probabilities", lambda images: asked.append(len(images)) or probabilities(images)
+    )
+    for seed in range(2):
+        assert predictor.read(cursive(48, seed)).text == ""
+    # Cut at each of its waves, a word gives a hundred pieces, each of which is asked for in several views.
+    assert sum(asked) < 2 * 48 * 100
+
+
 def test_a_filled_disc_is_no_zero_but_a_ring_is(predictor):
     rng = np.random.default_rng(0)
     for filled, text in ((True, ""), (False, "0")):
