@@ -1,6 +1,7 @@
 """What takes the place of digits is none of them, in its share, and its labels tell nothing."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from mnist_core.data.augment import Augmentation
@@ -13,9 +14,10 @@ PIXELS, LABELS = draw(COUNT, seed=5)
 IMAGES = PIXELS[..., np.newaxis] / np.float32(255)
 
 
-def exposed(share: float = SHARE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@pytest.fixture(scope="module")
+def exposed() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images ``[STEPS, n, 28, 28]``, labels ``[STEPS, n]``, and which of them were replaced."""
-    augment = Augmentation(outliers=share)
+    augment = Augmentation(outliers=SHARE)
     rows = tf.range(COUNT)
     made = [
         augment(
@@ -29,8 +31,8 @@ def exposed(share: float = SHARE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return images, np.stack([labels.numpy() for _, labels in made]), (images != IMAGES[..., 0]).any((2, 3))
 
 
-def test_they_replace_their_share_and_leave_the_others_and_their_labels_alone() -> None:
-    images, labels, replaced = exposed()
+def test_they_replace_their_share_and_leave_the_others_and_their_labels_alone(exposed: tuple) -> None:
+    images, labels, replaced = exposed
     assert abs(replaced.mean() - SHARE) < 0.04
     assert (labels == LABELS)[~replaced].all()
     assert 0 <= images.min() <= images.max() <= 1
@@ -38,15 +40,15 @@ def test_they_replace_their_share_and_leave_the_others_and_their_labels_alone() 
     assert len(np.unique(strange.reshape(len(strange), -1), axis=0)) > 0.9 * len(strange)
 
 
-def test_their_labels_are_drawn() -> None:
-    _, labels, replaced = exposed()
+def test_their_labels_are_drawn(exposed: tuple) -> None:
+    _, labels, replaced = exposed
     counts = np.bincount(labels[replaced], minlength=10)
     assert counts.min() > 0.5 * counts.mean()
     assert (labels == LABELS)[replaced].mean() < 0.2
 
 
-def test_they_lie_in_the_frame_of_a_digit() -> None:
-    images, _, replaced = exposed()
+def test_they_lie_in_the_frame_of_a_digit(exposed: tuple) -> None:
+    images, _, replaced = exposed
     columns, rows = ((images[replaced] > 0.25).any(axis) for axis in (1, 2))
     longest = np.maximum(columns.sum(axis=1), rows.sum(axis=1))
     # A pair of slender digits is small.
@@ -54,8 +56,8 @@ def test_they_lie_in_the_frame_of_a_digit() -> None:
     assert longest.max() <= 27
 
 
-def test_a_turned_digit_is_one_that_is_no_digit_then() -> None:
-    images, _, replaced = exposed()
+def test_a_turned_digit_is_one_that_is_no_digit_then(exposed: tuple) -> None:
+    images, _, replaced = exposed
     ways = {"mirrored": lambda image: image[:, ::-1]} | {
         f"turned {i}": lambda image, i=i: np.rot90(image if i % 2 else image.T, i) for i in range(3)
     }
