@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from mnist_core.commands.train import KEYS
 from mnist_core.data.datasets import FILES
-from mnist_core.data.idx import write_idx
+from mnist_core.data.idx import release, write_idx
 from mnist_core.runs import SHIPPED
 from tests.invoke import Done, call, disk, leftovers, spawn
 
@@ -138,6 +139,22 @@ def test_a_process_of_its_own_says_just_that_one_line(folder, tmp_path):
         "-m", "runners.train", "--dataset", folder, "--device", "cpu", "--log-dir", tmp_path / "logs"
     )
     assert str(where) in check_nothing_begun(done, 3, tmp_path)
+
+
+class MapOfWindows(mmap.mmap):
+    """A mapped file as Windows has it."""
+
+    @property
+    def madvise(self):
+        raise AttributeError("madvise")
+
+
+def test_mapped_files_need_nothing_that_windows_lacks(folder):
+    with (folder / IMAGES).open("rb") as file:
+        pages = MapOfWindows(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = np.ndarray(len(pages), np.uint8, pages)
+    release(mapped)
+    assert mapped.tobytes() == (folder / IMAGES).read_bytes()
 
 
 # Settings

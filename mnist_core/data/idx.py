@@ -106,12 +106,13 @@ def content_sha256(array: np.ndarray) -> str:
 def release(array: np.ndarray) -> None:
     """Gives back the memory of a mapped array's pages; the next access finds them in the file again.
 
-    They would count as resident until another program needs the memory. Other arrays stay as they are.
+    They would count as resident until another program needs the memory. Other arrays stay as they are, and
+    all do on Windows, which has no such call.
     """
     owner = array
     while isinstance(owner, np.ndarray):
         owner = owner.base
-    if isinstance(owner, memory_map.mmap):
+    if isinstance(owner, memory_map.mmap) and hasattr(owner, "madvise"):
         owner.madvise(memory_map.MADV_DONTNEED)
 
 
