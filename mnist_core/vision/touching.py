@@ -29,8 +29,8 @@ CROSSING = 0.4
 # Nats for taking what stands one above the other as one digit in two strokes.
 BROKEN = 0.7
 MOST_SEAMS = 14
-# Words are as wide as touching digits. Where so many pieces showed fewer SURE digits than they are, or so many slices
-# were looked at, what is left stays whole: a page of writing would take minutes.
+# Words are as wide as touching digits. Where so many pieces showed fewer SURE digits than they are, or so
+# many slices were looked at, what is left stays whole: a page of writing would take minutes.
 PIECES_TRIED, MOST_SLICES = 4, 2000
 
 Confidence = Callable[[list[Piece]], np.ndarray]
