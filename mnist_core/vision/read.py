@@ -1,11 +1,8 @@
 """Reads image files of any kind as upright gray pixels, or says in one line why that can't be done."""
 
-import contextlib
 import io
 import os
 import sys
-import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,40 +11,47 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from mnist_core.errors import InputError
+from mnist_core.vision.quiet import quiet
 
 # Above most cameras', and below what would fill a computer's memory: 10,000 x 10,000.
 MOST_PIXELS = 100_000_000
+# Above what so many pixels take in colour, stored as they are.
+MOST_BYTES = 512 * 2**20
 # Rows of so many pixels in all are computed at a time, for floats take much room.
 STRIP = 1_000_000
 PNG = b"\x89PNG\r\n\x1a\n"
 
-_stderr = threading.Lock()
+
+class TooManyPixelsError(InputError):
+    """A picture is larger than was allowed."""
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(image: str | Path | bytes, *, most_pixels: int | None = None) -> np.ndarray:
     """Reads an image file, or standard input for ``-``; its content, not its name, says of what format it is.
+
+    Args:
+      image: the file's path, or its content.
+      most_pixels: more are refused, and so is a file of a kind whose head can't be read; left out,
+        `MOST_PIXELS`, and OpenCV's own limit for such a file.
 
     Returns:
       uint8 [height, width], upright; 8-bit gray levels are as they were stored.
 
     Raises:
       InputError: there is no such file, it is no image, is damaged or is too large.
+      TooManyPixelsError: it has more pixels than that.
     """
-    if str(path) == "-":
-        path, data = "standard input", sys.stdin.buffer.read()
-        if not data:
-            raise InputError("standard input is empty; pipe an image into it")
-    else:
-        data = _bytes_of(Path(path))
+    name, data = ("this", image) if isinstance(image, bytes) else _content(image)
     if _is_cut_png(data):
-        raise InputError(f"{path} is cut short or damaged; save it anew as PNG or JPEG")
-    upright = _check_header(path, data)
-    pixels = _decode(data, cv2.IMREAD_UNCHANGED)
-    if not upright and pixels is not None and _channels(pixels) != 4:
-        # OpenCV turns only pictures that it may also convert.
-        pixels = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+        raise InputError(f"{name} is cut short or damaged; save it anew as PNG or JPEG")
+    with quiet():
+        upright = _check_header(name, data, most_pixels)
+        pixels = _decode(data, cv2.IMREAD_UNCHANGED)
+        if not upright and pixels is not None and _channels(pixels) != 4:
+            # OpenCV turns only pictures that it may also convert.
+            pixels = _decode(data, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
     if pixels is None:
-        raise InputError(f"{path} is no image that OpenCV reads, or is damaged; save it anew as PNG or JPEG")
+        raise _no_image(name)
     return to_gray(pixels)
 
 
@@ -99,18 +103,37 @@ def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
+def _content(path: str | Path) -> tuple[str, bytes]:
+    """What a file is called in messages, and its bytes."""
+    if str(path) == "-":
+        # One more than are allowed: whoever pipes may never end.
+        name, data = "standard input", sys.stdin.buffer.read(MOST_BYTES + 1)
+        if not data:
+            raise InputError(f"{name} is empty; pipe an image into it")
+    else:
+        name, data = str(path), _bytes_of(Path(path))
+        if not data:
+            raise InputError(f"{name} is empty; save the image anew")
+    _check_length(name, len(data))
+    return name, data
+
+
 def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
         raise InputError(f"{path} is a folder; name the image files in it")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file; name an image file")
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            _check_length(str(path), os.fstat(file.fileno()).st_size)
+            return file.read(MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a readable image file") from error
-    if not data:
-        raise InputError(f"{path} is empty; save the image anew")
-    return data
+
+
+def _check_length(name: str, length: int) -> None:
+    if length > MOST_BYTES:
+        raise InputError(f"{name} is longer than {MOST_BYTES // 2**20} MiB; give a smaller image")
 
 
 def _is_cut_png(data: bytes) -> bool:
@@ -124,43 +147,38 @@ def _is_cut_png(data: bytes) -> bool:
     return at > len(data)
 
 
-def _check_header(path: str | Path, data: bytes) -> bool:
+def _check_header(name: str, data: bytes, most_pixels: int | None) -> bool:
     """Refuses a huge picture before it is decoded; gives whether it is stored upright."""
+    most = most_pixels or MOST_PIXELS
     try:
-        with warnings.catch_warnings():
-            # The limit is ours, and a damaged file is told of in one line.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                upright = image.format == "TIFF" or image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        image = Image.open(io.BytesIO(data))
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has more than {MOST_PIXELS:,} pixels; make it smaller") from error
-    except (OSError, ValueError, SyntaxError):
+        raise TooManyPixelsError(f"{name} has more than {most:,} pixels; make it smaller") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        if most_pixels:
+            raise _no_image(name) from error
         return True  # OpenCV knows more formats, and has a limit of its own.
-    if width * height > MOST_PIXELS:
-        raise InputError(f"{path} has {width}x{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
-    return upright
+    with image:
+        width, height = image.size
+        if width * height > most:
+            raise TooManyPixelsError(
+                f"{name} has {width}x{height} pixels, more than {most:,}; make it smaller"
+            )
+        try:
+            return image.format == "TIFF" or image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        except (OSError, ValueError, SyntaxError):
+            return True
+
+
+def _no_image(name: str) -> InputError:
+    return InputError(f"{name} is no image that OpenCV reads, or is damaged; save it anew as PNG or JPEG")
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:
-    with _silent_stderr():
-        try:
-            return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-        except cv2.error:
-            return None
-
-
-@contextlib.contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Discards what the decoders, which are C, write to stderr: a failure is ours to tell, in one line."""
-    with _stderr, Path(os.devnull).open("wb") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
 
 
 def _channels(pixels: np.ndarray) -> int:

@@ -8,9 +8,11 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mnist_core.loop.interrupt import SIGNALS
+from mnist_core.vision.quiet import quiet_process
 from mnist_core.web.app import make_app
 from mnist_core.web.together import SharedPredictor
 from mnist_core.web.upload import Limits
@@ -36,7 +38,16 @@ def serve(
       ready: called once it listens and a signal ends it cleanly.
     """
     app = make_app(predictor, limits)
-    config = uvicorn.Config(
+    # What is loaded by now stays. Else the collector goes through all of TensorFlow at the end, for seconds.
+    gc.collect()
+    gc.freeze()
+    with quiet_process():
+        asyncio.run(_Server(_config(app, limits), ready).serve(sockets=[listener]))
+    return app.state.counts["pictures"]
+
+
+def _config(app: FastAPI, limits: Limits) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         http=_patient(limits.receive_seconds),
         ws="none",
@@ -47,11 +58,6 @@ def serve(
         limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=LAST_SECONDS,
     )
-    # What is loaded by now stays. Else the collector goes through all of TensorFlow at the end, for seconds.
-    gc.collect()
-    gc.freeze()
-    asyncio.run(_Server(config, ready).serve(sockets=[listener]))
-    return app.state.counts["pictures"]
 
 
 class _Server(uvicorn.Server):

@@ -15,7 +15,8 @@ from PIL import Image
 from benchmarks.mutations import mutated, originals
 from mnist_core.errors import InputError
 from mnist_core.vision import read
-from mnist_core.vision.read import MOST_PIXELS, read_image, to_gray
+from mnist_core.vision.read import MOST_PIXELS, TooManyPixelsError, read_image, to_gray
+from tests.invoke import spawn
 
 PAPER, INK = 230, 40
 
@@ -225,6 +226,11 @@ def slightly_too_large(path: Path) -> None:
     Image.new("1", (MOST_PIXELS // 10_000 + 1, 10_000)).save(path)
 
 
+def disk_image(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 2**40)
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
@@ -237,8 +243,9 @@ def slightly_too_large(path: Path) -> None:
         (bomb, f"{MOST_PIXELS:,} pixels"),
         (slightly_too_large, f"{MOST_PIXELS:,}"),
         (os.mkfifo, "regular file"),
+        (disk_image, "512 MiB"),
     ],
-    ids=["missing", "folder", "empty", "text", "noise", "signature alone", "bomb", "too large", "pipe"],
+    ids=["missing", "folder", "empty", "text", "noise", "signature", "bomb", "too large", "pipe", "a disk"],
 )
 def test_what_is_no_readable_image_is_an_input_error_that_names_it(
     tmp_path: Path, make: Callable[[Path], object], expected: str
@@ -246,6 +253,52 @@ def test_what_is_no_readable_image_is_an_input_error_that_names_it(
     path = tmp_path / "a.png"
     make(path)
     assert expected in refused(path)
+
+
+def test_standard_input_that_never_ends_is_refused(monkeypatch):
+    with Path("/dev/zero").open() as zeros:
+        monkeypatch.setattr("sys.stdin", zeros)
+        with pytest.raises(InputError, match="standard input is longer than 512 MiB"):
+            read_image("-")
+
+
+def test_bytes_are_read_as_a_file_of_them_is(tmp_path):
+    path = save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(path.read_bytes()), read_image(path))
+    with pytest.raises(InputError, match="this is cut short"):
+        read_image(path.read_bytes()[:50])
+
+
+def test_a_lower_limit_holds_before_a_picture_is_decoded_and_for_every_kind(tmp_path):
+    data = save(tmp_path / "a.png").read_bytes()
+    assert read_image(data, most_pixels=2400).size == 2400
+    with pytest.raises(TooManyPixelsError, match="40x60 pixels, more than 2,399"):
+        read_image(data, most_pixels=2399)
+    # OpenCV reads a kind of which Pillow knows nothing.
+    hdr = cv2.imencode(".hdr", np.ones((60, 40, 3), np.float32))[1].tobytes()
+    assert read_image(hdr).size == 2400
+    with pytest.raises(InputError, match="no image"):
+        read_image(hdr, most_pixels=2400)
+
+
+def test_a_quiet_process_decodes_side_by_side_and_keeps_what_python_says():
+    code = (
+        "import logging, os, threading\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from mnist_core.vision.quiet import quiet, quiet_process\n"
+        "both = threading.Barrier(2, timeout=60)\n"
+        "def decode():\n"
+        "    with quiet():\n"
+        "        both.wait()\n"
+        "        os.write(2, b'as C does\\n')\n"
+        "        logging.warning('as Python does')\n"
+        "with quiet_process(), ThreadPoolExecutor(2) as threads:\n"
+        "    for done in [threads.submit(decode) for _ in range(2)]:\n"
+        "        done.result()\n"
+        "os.write(2, b'as before\\n')\n"
+    )
+    done = spawn("-c", code)
+    assert (done.code, done.stderr) == (0, ["WARNING:root:as Python does"] * 2 + ["as before"])
 
 
 def test_a_damaged_file_is_read_or_refused_and_never_crashes(tmp_path, capfd):

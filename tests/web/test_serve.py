@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,11 @@ def test_no_path_of_a_client_is_opened(server, name):
         assert server.predict(body, kind)[0] in (400, 422)
     assert server.predict(form(png(), name), FORM)[0] == 200
     assert server.ask("GET", f"/{name.lstrip('/')}".replace("\\", "/"))[0] == 404
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd/2").exists(), reason="needs Linux's /proc")
+def test_decoders_write_their_complaints_to_nowhere_for_good(server):
+    assert Path(f"/proc/{server.process.pid}/fd/2").readlink() == Path(os.devnull)
 
 
 def test_other_methods_and_pages_are_refused_in_json(server):
