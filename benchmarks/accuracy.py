@@ -16,9 +16,9 @@ import numpy as np
 from scipy.special import softmax
 
 from benchmarks.harness import RESULTS, main, parser, summary, write
-from mnist_core.cli import import_tensorflow
 from mnist_core.config import read_json
 from mnist_core.errors import UsageError
+from mnist_core.imports import import_tensorflow
 from mnist_core.recipes import RECIPES
 from mnist_core.runs import CONFIG, dataset_of, load_model
 

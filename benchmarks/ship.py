@@ -15,10 +15,12 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from benchmarks.harness import main
-from mnist_core import cli, runs
+from mnist_core import runs
+from mnist_core.cli import Parser
 from mnist_core.config import read_json
 from mnist_core.errors import UsageError
 from mnist_core.files import atomic_write, write_json
+from mnist_core.imports import import_tensorflow
 from mnist_core.metrics import Tally
 
 MOST_BYTES = 2_000_000
@@ -46,7 +48,7 @@ def ship(args: argparse.Namespace) -> None:
         raise UsageError(
             f"{args.run} held no images out to fit the temperature on; name a run with a --validation-size"
         )
-    cli.import_tensorflow()
+    import_tensorflow()
     from mnist_core import device
     from mnist_core.data.datasets import hold_out, load
     from mnist_core.loop.evaluator import Evaluator
@@ -166,7 +168,7 @@ scores were known when it was changed: the accuracy above is slightly optimistic
 
 
 if __name__ == "__main__":
-    made = cli.Parser(prog="python -m benchmarks.ship", description=__doc__, allow_abbrev=False)
+    made = Parser(prog="python -m benchmarks.ship", description=__doc__, allow_abbrev=False)
     made.add_argument("--run", type=Path, required=True, help="a finished run of the robust recipe")
     made.add_argument("--out", type=Path, default=runs.SHIPPED, help="default: %(default)s")
     made.add_argument("--data-dir", help="folder of the MNIST files")

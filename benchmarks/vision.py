@@ -17,8 +17,8 @@ from numpy.random import Generator
 
 from benchmarks import paper
 from benchmarks.harness import main, parser, write
-from mnist_core.cli import import_tensorflow
 from mnist_core.data.datasets import Split, load
+from mnist_core.imports import import_tensorflow
 from mnist_core.runs import SHIPPED
 
 NO_DIGITS = list("ABCDEFGHKMNPQRTUVWXYabdefhkmnpqrtuvwxy&%@#?")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_core import cli
+from mnist_core.imports import import_tensorflow
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 120
@@ -109,7 +110,7 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
-    cli.import_tensorflow()
+    import_tensorflow()
     for name in ("commands.plot", "loop.trainer", "reporting.progress", "reporting.tensorboard"):
         importlib.import_module(f"mnist_core.{name}")
     _serve()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mnist_core import __version__, cli
+from mnist_core import __version__, cli, imports
 from mnist_core.config import Config, flag
 from mnist_core.loop.checkpoint import Checkpoints
 from tests.forks import wait_until
@@ -309,6 +309,6 @@ def test_a_run_does_not_need_a_stderr(small, tmp_path, closed):
 
 
 def test_ctrl_c_that_is_swallowed_still_ends_the_import() -> None:
-    with pytest.raises(KeyboardInterrupt), cli._interrupts_kept(), contextlib.suppress(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), imports._interrupts_kept(), contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -8,10 +8,11 @@ import contextlib
 import dataclasses
 from typing import Any
 
-from mnist_core.cli import Answer, import_tensorflow
+from mnist_core.cli import Answer
 from mnist_core.device import Device, choose, describe
 from mnist_core.diagnosis import Problem, diagnose
 from mnist_core.errors import UsageError
+from mnist_core.imports import import_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

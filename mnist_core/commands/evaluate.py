@@ -4,6 +4,7 @@ import argparse
 
 from mnist_core import cli, runs
 from mnist_core.config import read_json
+from mnist_core.imports import import_tensorflow
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     directory = runs.find_run(args.run, args.log_dir)
     config = read_json(directory / runs.CONFIG).replace(batch_size=args.batch_size)
 
-    cli.import_tensorflow()
+    import_tensorflow()
     from mnist_core import device
     from mnist_core.data.datasets import load
     from mnist_core.loop.evaluator import Evaluator

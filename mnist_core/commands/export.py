@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mnist_core import cli, runs
 from mnist_core.errors import UsageError
+from mnist_core.imports import import_tensorflow
 
 # Where a format goes inside the run directory.
 NAMES = {"savedmodel": "savedmodel", "litert": "model.tflite", "onnx": "model.onnx"}
@@ -33,7 +34,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
         raise UsageError("there is no run, only the weights that come with the package; say where with --out")
     path = Path(args.out) if args.out else directory / NAMES[args.format]
 
-    cli.import_tensorflow()
+    import_tensorflow()
     from mnist_core import device, export
 
     # A GPU rounds products to ten bits by default, and the files are compared with the network.

@@ -11,6 +11,7 @@ from typing import Any
 
 from mnist_core import cli
 from mnist_core.errors import InterruptedRunError, UsageError
+from mnist_core.imports import import_opencv, import_predictor
 from mnist_core.loop.interrupt import SIGNALS
 
 
@@ -36,7 +37,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     if args.source == "pad" and (args.headless or args.out):
         raise UsageError("--source pad needs a window and makes no video; leave --headless and --out away")
     # Before TensorFlow, which takes its time: the source may not be there.
-    cli.import_opencv()
+    import_opencv()
     from mnist_core.vision.window import check_display
 
     if not args.headless:
@@ -45,7 +46,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
 
 
 def _draw(args: argparse.Namespace) -> cli.Answer:
-    predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
+    predictor = import_predictor()(args.run, args.log_dir, engine=args.engine)
     import numpy as np
 
     from mnist_core.vision.live import draw
@@ -62,7 +63,7 @@ def _watch(args: argparse.Namespace) -> cli.Answer:
     recorder = Recorder(args.out, source.frames_per_second) if args.out else None
     whole = False
     try:
-        predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
+        predictor = import_predictor()(args.run, args.log_dir, engine=args.engine)
         from mnist_core.vision.live import TITLE, watch
         from mnist_core.vision.window import Window
 

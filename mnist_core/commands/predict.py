@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_core import cli
 from mnist_core.errors import InputError, UsageError, warn
+from mnist_core.imports import import_predictor
 
 if TYPE_CHECKING:
     from mnist_core.vision.page import Page
@@ -41,7 +42,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     paths = [path for name in args.images for path in expand(name)]
     if args.explain and len(paths) != 1:
         raise UsageError(f"--explain is for one image, not {len(paths)}; name one")
-    predictor = cli.import_predictor()(args.run, args.log_dir, engine=args.engine)
+    predictor = import_predictor()(args.run, args.log_dir, engine=args.engine)
     if not args.json:
         warn(f"read with the weights of {predictor.run}")
     images = [_read(predictor, path, args, place) for place, path in enumerate(paths)]

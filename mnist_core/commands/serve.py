@@ -9,6 +9,7 @@ import socket
 
 from mnist_core import cli
 from mnist_core.errors import UsageError, need, warn
+from mnist_core.imports import import_predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
         need(package, "web")
     # Before TensorFlow, which takes its time: the port may be in use.
     with listen(args.host, args.port) as listener:
-        cli.import_predictor()
+        import_predictor()
         from mnist_core.web.server import serve
         from mnist_core.web.together import SharedPredictor
         from mnist_core.web.upload import Limits

@@ -20,6 +20,7 @@ from mnist_core.errors import (
     warn,
 )
 from mnist_core.files import write_json
+from mnist_core.imports import import_tensorflow
 
 if TYPE_CHECKING:
     from mnist_core.loop.trainer import Result, Trainer
@@ -103,7 +104,7 @@ def _run_to_resume(resume: str | None, log_dir: str) -> Path | None:
 
 
 def _train(config: Config, directory: Path | None) -> cli.Answer:
-    cli.import_tensorflow()
+    import_tensorflow()
     from mnist_core import device
     from mnist_core.loop.trainer import Trainer
     from mnist_core.reporting.journal import Journal
