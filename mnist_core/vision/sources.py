@@ -1,6 +1,7 @@
 """Frames to read digits in: of a camera, a video file or a folder of pictures; and a video file to write."""
 
 import dataclasses
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,12 +39,13 @@ def open_source(name: str) -> Source:
     """Opens ``camera:N``, a video file, or a folder whose pictures, in the order of their names, are frames.
 
     Raises:
-      UsageError: N is no number. DeviceError: there is no such camera.
+      UsageError: N is no number, or none of a camera. DeviceError: there is no such camera.
       InputError: there is no such file, it is no video, or the folder has no files.
     """
     kind, _, number = name.partition(":")
     if kind == "camera":
-        if not number.isdecimal():
+        # OpenCV takes a C int.
+        if not number.isdecimal() or len(number) > 9:
             raise UsageError(f"--source {name}: a camera is camera:N, the first camera:0")
         return _camera(int(number))
     path = Path(name)
@@ -69,6 +71,7 @@ class Recorder:
         self.path, self._frames_per_second = path, frames_per_second
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
         self._size: tuple[int, int] | None = None
+        self._count = 0
         self._writer = cv2.VideoWriter()
 
     def write(self, frame: np.ndarray) -> None:
@@ -82,14 +85,36 @@ class Recorder:
         if frame.shape[1::-1] != self._size:
             frame = cv2.resize(frame, self._size)
         self._writer.write(frame)
+        self._count += 1
 
     def close(self, *, keep: bool) -> None:
-        """Ends the file; without ``keep`` it is removed."""
+        """Ends the file; without ``keep`` it is removed.
+
+        Raises:
+          OSError: frames are missing, as on a full disk, of which OpenCV tells nothing; the file is removed.
+        """
         self._writer.release()
-        if keep and self._size:
+        if not keep or not self._count:
+            self.discard()
+        elif self._is_whole():
             os.replace(self._partial, self.path)
         else:
-            self._partial.unlink(missing_ok=True)
+            self.discard()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def discard(self) -> None:
+        """Removes what is written so far; any thread may."""
+        self._partial.unlink(missing_ok=True)
+
+    def _is_whole(self) -> bool:
+        # What the container itself says is written also where the frames before it were lost.
+        capture, found = cv2.VideoCapture(str(self._partial)), 0
+        # Packets, not pictures: these needn't be decoded to be counted.
+        capture.set(cv2.CAP_PROP_FORMAT, -1)
+        while capture.grab():
+            found += 1
+        capture.release()
+        return found >= self._count
 
 
 def _camera(number: int) -> Source:
