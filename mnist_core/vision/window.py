@@ -12,6 +12,8 @@ from mnist_core.errors import DeviceError
 # Qt, in which OpenCV's windows are written, talks about the fonts it lacks.
 os.environ.setdefault("QT_LOGGING_RULES", "*=false")
 TRIAL = "import cv2; cv2.namedWindow('trial')"
+# A display may take the connection and then never answer.
+TRIAL_SECONDS = 20
 
 
 def check_display() -> None:
@@ -20,13 +22,14 @@ def check_display() -> None:
     Raises:
       DeviceError: they can't.
     """
-    done = subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, check=False)
-    if done.returncode:
+    try:
+        subprocess.run([sys.executable, "-c", TRIAL], capture_output=True, check=True, timeout=TRIAL_SECONDS)
+    except subprocess.SubprocessError:
         screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         reason = f"the display {screen} can't be used" if screen else "there is no display"
         raise DeviceError(
             f"{reason} for a window; run it on a desktop, or use --source FILE --headless --out FILE.mp4"
-        )
+        ) from None
 
 
 class Window:
