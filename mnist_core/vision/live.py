@@ -125,12 +125,20 @@ class _Reader:
     """Reads the newest picture, so that drawing never waits for an answer."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self.page, self.pace = Page((), ""), Pace()
+        self.pace = Pace()
+        self._page: Page | Exception = Page((), "")
         self._predictor = predictor
         self._asked: collections.deque[np.ndarray | None] = collections.deque(maxlen=1)
         self._wake, self._ended = threading.Event(), False
         self._thread = threading.Thread(target=self._read, name="reader", daemon=True)
         self._thread.start()
+
+    @property
+    def page(self) -> Page:
+        """The newest answer; raises what reading has raised."""
+        if isinstance(self._page, Exception):
+            raise self._page
+        return self._page
 
     def ask(self, picture: np.ndarray | None) -> None:
         """Has a picture read, uint8 [height, width]; None stands for an empty one."""
@@ -143,8 +151,12 @@ class _Reader:
         self._thread.join()
 
     def _read(self) -> None:
-        while self._wake.wait() and not self._ended:
-            self._wake.clear()
-            if self._asked:
-                picture = self._asked.pop()
-                self.page = Page((), "") if picture is None else self.pace.read(self._predictor, picture)
+        try:
+            while self._wake.wait() and not self._ended:
+                self._wake.clear()
+                if self._asked:
+                    picture = self._asked.pop()
+                    nothing = picture is None
+                    self._page = Page((), "") if nothing else self.pace.read(self._predictor, picture)
+        except Exception as error:  # Whoever looks for the answer gets it.
+            self._page = error
