@@ -4,7 +4,10 @@ The pad: draw with the left button, rub out with the right one; c clears, u take
 """
 
 import argparse
+import os
 import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -13,6 +16,8 @@ from mnist_core import cli
 from mnist_core.errors import InterruptedRunError, UsageError
 from mnist_core.imports import import_opencv, import_predictor
 from mnist_core.loop.interrupt import SIGNALS
+
+LEAVING = b"interrupted twice: left without a video; run it again\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +56,9 @@ def _draw(args: argparse.Namespace) -> cli.Answer:
 
     from mnist_core.vision.live import draw
 
-    pace, strokes = draw(predictor, _Stop())
+    stop = _Stop()
+    pace, strokes = draw(predictor, stop)
+    stop.close()
     redraw = round(float(np.percentile(strokes, 95)), 2) if strokes else None
     return _answer({**pace.to_json(), "redraw_ms_p95": redraw})
 
@@ -67,12 +74,14 @@ def _watch(args: argparse.Namespace) -> cli.Answer:
         from mnist_core.vision.live import TITLE, watch
         from mnist_core.vision.window import Window
 
-        window, stop = None if args.headless else Window(TITLE), _Stop()
+        window = None if args.headless else Window(TITLE)
+        stop = _Stop(recorder.discard if recorder else None)
         pace = watch(source, predictor, stop, window=window, recorder=recorder)
         whole = pace.frames > 0
     finally:
         if recorder:
             recorder.close(keep=whole)
+    stop.close()
     error = None
     if stop() and not source.endless:
         error = InterruptedRunError(f"interrupted after {pace.frames} frames; run it again for the others")
@@ -80,18 +89,45 @@ def _watch(args: argparse.Namespace) -> cli.Answer:
 
 
 class _Stop:
-    """Whether Ctrl-C or SIGTERM has come; asked between two frames, so that the video is ended well."""
+    """Whether Ctrl-C or SIGTERM has come; asked between two frames, so that the video is ended well.
 
-    def __init__(self) -> None:
-        self._requested = False
+    A second one ends the program at once, for a camera may be waited for without end. Python runs signal
+    handlers only between two such calls, so a thread counts the signals as the system delivers them.
+
+    Args:
+      discard: called before the program ends so.
+    """
+
+    def __init__(self, discard: Callable[[], None] | None = None) -> None:
+        self._requested, self._discard = False, discard
+        reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._leave_at_the_second, args=(reader,), daemon=True).start()
         for number in SIGNALS:
             signal.signal(number, self._handle)
 
     def __call__(self) -> bool:
         return self._requested
 
+    def close(self) -> None:
+        """From now on a signal does nothing: the result is there, and about to be told."""
+        signal.set_wakeup_fd(-1)
+        os.close(self._writer)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._requested = True
+
+    def _leave_at_the_second(self, reader: int) -> None:
+        with open(reader, "rb", buffering=0) as pipe:
+            count = 0
+            while number := pipe.read(1):
+                count += number[0] in SIGNALS
+                if count == 2:
+                    if self._discard:
+                        self._discard()
+                    os.write(2, LEAVING)
+                    os._exit(InterruptedRunError.exit_code)
 
 
 def _answer(data: dict[str, Any], error: InterruptedRunError | None = None) -> cli.Answer:
