@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mnist_core.vision.live import TITLE
+from mnist_core.errors import InputError
+from mnist_core.vision.live import TITLE, _Reader
 from mnist_core.vision.pad import HEIGHT, PAPER, WIDTH, Pad
+from mnist_core.vision.predictor import Predictor
+from mnist_core.vision.sources import Recorder
 from tests.forks import Forks, Training, wait_until
-from tests.invoke import Done, call, spawn
+from tests.invoke import Done, call, disk, spawn
 
 KEYS = {"frames", "fps", "latency_ms_p50", "latency_ms_p95"}
 COUNT = 12
@@ -105,6 +110,7 @@ def without_pictures(folder: Path) -> list[object]:
 
 WRONG = {
     "no such camera": (lambda _: ["--source", "camera:93", "--headless"], 4, "camera:93"),
+    "no camera's number": (lambda _: ["--source", "camera:99999999999", "--headless"], 2, "camera:0"),
     "no number": (lambda _: ["--source", "camera:front", "--headless"], 2, "camera:0"),
     "no such file": (lambda folder: ["--source", folder / "none.mp4", "--headless"], 3, "none.mp4"),
     "damaged": (damaged, 3, "a.mp4"),
@@ -151,6 +157,45 @@ def test_ctrl_c_ends_a_video_well(forks: Forks, whole, tmp_path):
     assert len(frames_of(tmp_path / "out.avi")) == frames
 
 
+@pytest.mark.parametrize("ending", ["mp4", "avi", "mkv"])
+def test_a_full_disk_leaves_no_part_of_a_video(tmp_path, ending):
+    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    with disk(tmp_path / "small", "size=200k") as folder:
+        recorder = Recorder(folder / f"out.{ending}", 25)
+        for _ in range(30):
+            recorder.write(noise)
+        with pytest.raises(OSError, match="No space left"):
+            recorder.close(keep=True)
+        assert list(folder.iterdir()) == []
+
+
+def test_a_second_ctrl_c_ends_also_a_camera_that_never_answers(tmp_path):
+    # A lock of C's library that is taken twice is waited for in spite of signals.
+    code = (
+        "import ctypes, numpy, pathlib\n"
+        "from mnist_core.commands.live import _Stop\n"
+        "from mnist_core.vision.sources import Recorder\n"
+        f"recorder = Recorder(pathlib.Path({str(tmp_path / 'out.avi')!r}), 25)\n"
+        "recorder.write(numpy.zeros((240, 320, 3), numpy.uint8))\n"
+        "stop, lock, c = _Stop(recorder.discard), ctypes.create_string_buffer(256), ctypes.CDLL(None)\n"
+        "c.pthread_mutex_lock(lock)\n"
+        "print('waits', flush=True)\n"
+        "c.pthread_mutex_lock(lock)\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
+        assert process.stdout.readline() == "waits\n"
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        assert len(list(tmp_path.iterdir())) == 1
+        # Two that come at a time may count as one.
+        wait_until(lambda: process.poll() is not None or process.send_signal(signal.SIGINT))
+        assert process.returncode == 130
+        assert process.stderr.read().count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # The pad
 
 
@@ -176,7 +221,29 @@ def test_the_pad_draws_rubs_out_and_takes_back():
     assert np.array_equal(pad.picture, drawn)
 
 
+def test_what_reading_raises_is_raised_where_the_answer_is_looked_for(whole):
+    reader = _Reader(Predictor(whole))
+    reader.ask(None)
+    assert reader.page.text == ""
+    reader.ask(np.empty((0, 0), np.uint8))
+
+    with pytest.raises(InputError, match="an image is numbers"):
+        wait_until(lambda: reader.page.text)
+    reader.close()
+
+
 # In a window
+
+
+def test_a_display_that_never_answers_is_one_line(capfd, monkeypatch):
+    # X looks for display N at the port 6000 + N.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        number = listener.getsockname()[1] - 6000
+        monkeypatch.setenv("DISPLAY", f"127.0.0.1:{number}")
+        monkeypatch.setenv("WAYLAND_DISPLAY", "")
+        monkeypatch.setattr("mnist_core.vision.window.TRIAL_SECONDS", 4)
+        message = call(capfd, "live").failure(4)
+    assert f"127.0.0.1:{number} can't be used" in message
 
 
 @pytest.fixture(scope="module")
