@@ -52,8 +52,12 @@ def listen(host: str, port: int) -> socket.socket:
             raise OverflowError("a port is 0 to 65535")
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except (OSError, OverflowError, UnicodeError) as error:
+        # A label of a name that is empty, or longer than 63 letters, is none that could be encoded.
+        reason = getattr(error, "strerror", None) or (
+            "no host can have that name" if isinstance(error, UnicodeError) else error
+        )
         raise UsageError(
-            f"can't listen at --host {host} --port {port}: {reason}; name another port (0 takes a free one)"
+            f"can't listen at --host {host} --port {port}: {reason}; "
+            "name another host, or another port (0 takes a free one)"
         ) from error
