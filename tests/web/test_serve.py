@@ -18,7 +18,7 @@ from mnist_core.vision.predictor import Predictor
 from mnist_core.vision.read import read_image
 from mnist_core.web.together import SharedPredictor
 from tests.forks import Forks, wait_until
-from tests.invoke import call, spawn
+from tests.invoke import ROOT, call, spawn
 from tests.web.conftest import png, start
 
 BOUNDARY = "-----boundary"
@@ -126,16 +126,23 @@ def test_what_can_not_be_read_is_refused_in_one_line(server, name):
         assert secret not in answer["error"]
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../../../etc/passwd", "file:///etc/passwd", "C:\\a.png"])
-def test_no_path_of_a_client_is_opened(server, name):
-    for body, kind in (
-        (in_json(name), "application/json"),
-        (form(b"rubbish", name), FORM),
-        (name.encode(), "image/png"),
+@pytest.mark.parametrize("of", [str, Path.as_uri, lambda path: os.path.relpath(path, ROOT)])
+def test_no_path_of_a_client_is_opened(server, tmp_path, of):
+    path = tmp_path / "seven.png"
+    path.write_bytes(png())
+    name = of(path)
+    assert name.startswith("file:") or (ROOT / name).samefile(path), "the server could open it"
+    for body, kind, expected in (
+        (in_json(name), "application/json", 400),
+        (in_json(base64.b64encode(name.encode()).decode()), "application/json", 422),
+        (form(b"rubbish", name), FORM, 422),
+        (form(name.encode(), name), FORM, 422),
+        (name.encode(), "image/png", 422),
+        (b"-", "image/png", 422),
     ):
-        assert server.predict(body, kind)[0] in (400, 422)
-    assert server.predict(form(png(), name), FORM)[0] == 200
-    assert server.ask("GET", f"/{name.lstrip('/')}".replace("\\", "/"))[0] == 404
+        assert server.predict(body, kind)[0] == expected
+    assert server.predict(form(png([[-99, -99], [-98, -98]]), name), FORM)[1]["status"] == "no_digit"
+    assert server.ask("GET", f"/{name.lstrip('/')}")[0] == 404
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd/2").exists(), reason="needs Linux's /proc")
@@ -277,7 +284,16 @@ def test_a_port_that_is_in_use_is_one_line(server, capsys):
     assert len(done.stderr) == 1
 
 
-@pytest.mark.parametrize("flags", [["--port", "99999"], ["--host", "no.such.host.invalid"], ["--port", "-1"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--port", "99999"],
+        ["--port", "-1"],
+        ["--host", "no.such.host.invalid"],
+        ["--host", "a..b"],
+        ["--host", 70 * "a"],
+    ],
+)
 def test_an_address_that_can_not_be_is_one_line(capsys, flags):
     assert flags[1] in call(capsys, "serve", *flags).failure(2)
 
