@@ -3,7 +3,7 @@
 The network is Keras's MNIST example, and once a tower of wider convolutions. Every setting is a process of
 its own and they take turns. The share of the peak is that of the network's FLOPs (forward, and backward
 without the gradient of the images) in those of 2048 x 2048 matrix products of the same precision. Reports are
-the journal, TensorBoard and the bar.
+the journal, TensorBoard and the bar, in training that evaluates every epoch.
 """
 
 import argparse
@@ -27,7 +27,9 @@ LAYERS = {
     ],
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
-BASE = {"network": "keras_convnet", "batch_size": 128, "steps_per_block": 32, "reports": False}
+BASE = {"network": "keras_convnet", "batch_size": 128, "steps_per_block": 32}
+# The reports of an evaluation need turns of an epoch or so.
+REPORTS_SECONDS = 10.0
 
 
 def flops(network: str) -> int:
@@ -41,16 +43,15 @@ def title(precision: str, variation: dict[str, Any]) -> str:
     name = f"{precision}, batch {variation['batch_size']}, block {variation['steps_per_block']}"
     if variation["network"] != BASE["network"]:
         name += f", {variation['network']}"
-    return name + (", reports" if variation["reports"] else "")
+    return name
 
 
 def variations(quick: bool) -> list[dict[str, Any]]:
     """The base, what differs from it in one thing, and the tower."""
     if quick:
-        return [BASE, {**BASE, "reports": True}]
+        return [BASE]
     return [
         BASE,
-        {**BASE, "reports": True},
         *({**BASE, "batch_size": size} for size in (32, 512)),
         *({**BASE, "steps_per_block": steps} for steps in (1, 8, 128)),
         {**BASE, "network": "tower", "steps_per_block": 8, "warm_up": 32},
@@ -66,6 +67,20 @@ def peaks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
             for name, one in contestants.items():
                 found[name].append(one.ask(str(args.seconds / 4))["flops_per_second"])
     return {name: summary(values) for name, values in found.items()}
+
+
+def with_reports(problem: Path, common: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """How many times as fast the loop is with journal, TensorBoard and progress bar as without, by precision.
+
+    It evaluates every epoch, either way.
+    """
+    found = {}
+    for precision in PRECISIONS:
+        settings = {**BASE, "problem": str(problem), "precision": precision}
+        entries = {name: ("ours", {**settings, "reports": name == "with"}) for name in ("with", "without")}
+        speeds = race(entries, common, args.rounds, args.seconds if args.quick else REPORTS_SECONDS)
+        found[precision] = ratios(speeds["with"], speeds["without"])
+    return found
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -84,6 +99,7 @@ def measure(args: argparse.Namespace) -> None:
                 entries[title(precision, variation)] = ("ours", settings)
         common = {"lr": 0.01, "dropout": 0.5, "warm_up": 256, "device": args.device}
         speeds = race(entries, common, args.rounds, args.seconds)
+        reports = with_reports(Path(folder) / f"{BASE['batch_size']}.npz", common, args)
     rows = {}
     for name, values in speeds.items():
         settings = entries[name][1]
@@ -93,7 +109,13 @@ def measure(args: argparse.Namespace) -> None:
             "of_base": ratios(values, speeds[title(precision, BASE)]),
             "of_peak": summary([speed * per_image / peak[precision]["median"] for speed in values]),
         }
-    body = {"dataset": data.name, "device": args.device, "peak_flops_per_second": peak, "settings": rows}
+    body = {
+        "dataset": data.name,
+        "device": args.device,
+        "peak_flops_per_second": peak,
+        "settings": rows,
+        "with_reports_of_without": reports,
+    }
     path = write("throughput", args.json, body)
     for precision, row in peak.items():
         print(f"peak of matrix products, {precision}: {row['median'] / 1e9:,.0f} GFLOP/s")
@@ -101,6 +123,8 @@ def measure(args: argparse.Namespace) -> None:
     for name, row in rows.items():
         speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]
         print(f"{name:48} {speed:8,.0f} {shown(row['of_base'])} {of_peak:6.1%}")
+    for precision, ratio in reports.items():
+        print(f"with reports, as a share of without, {precision}: {shown(ratio)}")
     print(path)
 
 

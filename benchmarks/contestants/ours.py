@@ -1,6 +1,8 @@
 """Our loop: the trainer as everyone uses it, with a hook that counts."""
 
+import os
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,9 +58,25 @@ class Counter:
         self._pace(len(log.steps), lambda: float(np.mean(self._losses)))
 
 
+def watch_bar() -> None:
+    """Makes stderr a terminal: the progress bar is silent anywhere else."""
+    shown, terminal = os.openpty()
+    os.dup2(terminal, 2)
+
+    def read() -> None:
+        while os.read(shown, 65536):
+            pass
+
+    threading.Thread(target=read, daemon=True).start()
+
+
 def main() -> None:
-    """Trains until nobody asks for more."""
+    """Trains until nobody asks for more.
+
+    Where ``reports`` is set, true or false, each epoch ends with an evaluation, and has a ragged last batch.
+    """
     settings, arrays = problem()
+    reports = settings.get("reports")
     # Full batches only, as the others have them.
     count = len(arrays["order"])
     split = Split(arrays["images"][:count], arrays["labels"][:count])
@@ -72,8 +90,8 @@ def main() -> None:
         lr=settings["lr"],
         schedule="constant",
         warmup=0.0,
-        validation_size=0,
-        eval_every="0",
+        validation_size=0 if reports is None else len(split) // 12,
+        eval_every="0" if reports is None else "1ep",
         checkpoint_every="0",
     )
     data = Dataset("mnist", split, split)
@@ -82,12 +100,14 @@ def main() -> None:
         config,
         model=Tower if is_tower else lambda: KerasConvNet(settings["dropout"]),
         data=data,
-        hooks=[*(REPORTS if settings.get("reports") else []), Counter(settings)],
+        hooks=[*(REPORTS if reports else []), Counter(settings)],
     )
     if not is_tower:
         start(trainer.state.model, arrays)
+    if reports:
+        watch_bar()
     with tempfile.TemporaryDirectory() as folder:
-        trainer.fit(Path(folder) if settings.get("reports") else None)
+        trainer.fit(Path(folder) if reports else None)
 
 
 if __name__ == "__main__":

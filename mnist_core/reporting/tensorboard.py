@@ -24,6 +24,7 @@ from mnist_core.metrics import Report
 from mnist_core.reporting import figures, tags
 
 EVENT_FILES = "events.out.tfevents.*"
+DRAWING_SHARE = 0.01
 RECORD_FRAME = 16  # bytes around each record of a TFRecord file: its length and two checksums
 
 
@@ -90,14 +91,24 @@ class TensorBoard(Hook):
     """Writes ``train/`` and ``eval/`` under the run directory, the same tags side by side.
 
     When a run goes on from a checkpoint, events after its step are removed first: curves don't overlap.
+    Pictures are those of the last evaluation, and of earlier ones no more often than costs a hundredth of
+    the time.
+
+    Args:
+      flush_seconds: after which events are handed on.
+      seconds_to_draw: what pictures take.
     """
 
-    def __init__(self, flush_seconds: float = 2.0) -> None:
+    def __init__(self, flush_seconds: float = 2.0, seconds_to_draw: float = 1.0) -> None:
         self._flush_seconds = flush_seconds
+        self._seconds_to_draw = seconds_to_draw
         self._flushed = 0.0
+        self._drawn = 0.0
+        self._undrawn: tuple[int, Report, Split] | None = None
         self._writers: dict[str, EventWriter] = {}
 
     def on_start(self, run: Run) -> None:
+        self._drawn, self._undrawn = time.monotonic(), None
         for name, last in (("train", run.step), ("eval", run.evaluated_at)):
             # The version, an event of step 0, stays.
             last_kept = max(last, 0)
@@ -135,12 +146,9 @@ class TensorBoard(Hook):
                 **{tags.recall(row["digit"]): row["recall"] for row in report.per_class},
             },
         )
-        pictures = {
-            tags.CONFUSION_MATRIX: figures.confusion_matrix(report.confusion, "validation"),
-            tags.MISCLASSIFIED: figures.misclassified_grid(split.images, report.misclassified, "validation"),
-        }
-        for tag, figure in pictures.items():
-            writer.image(run.step, tag, figures.to_png(figure))
+        self._undrawn = run.step, report, split
+        if DRAWING_SHARE * (time.monotonic() - self._drawn) > self._seconds_to_draw:
+            self._draw()
         for digit, curve in enumerate(report.pr_curves):
             writer.pr_curve(run.step, tags.pr_curve(digit), curve)
         for variable in run.model.trainable_variables:
@@ -151,8 +159,22 @@ class TensorBoard(Hook):
         self._flush()
 
     def on_end(self, run: Run) -> None:
+        self._draw()
         for writer in self._writers.values():
             writer.close()
+
+    def _draw(self) -> None:
+        """The pictures of the last evaluation, unless they are there."""
+        if self._undrawn is None:
+            return
+        step, report, split = self._undrawn
+        pictures = {
+            tags.CONFUSION_MATRIX: figures.confusion_matrix(report.confusion, "validation"),
+            tags.MISCLASSIFIED: figures.misclassified_grid(split.images, report.misclassified, "validation"),
+        }
+        for tag, figure in pictures.items():
+            self._writers["eval"].image(step, tag, figures.to_png(figure))
+        self._drawn, self._undrawn = time.monotonic(), None
 
     def _flush(self) -> None:
         for writer in self._writers.values():
