@@ -18,7 +18,7 @@ from mnist_core import __version__
 from mnist_core.errors import InputError
 from mnist_core.vision.page import Digit
 from mnist_core.web.together import SharedPredictor
-from mnist_core.web.upload import KINDS, Limits, RefusedError, decode, extract, receive
+from mnist_core.web.upload import KINDS, Limits, RefusedError, Room, decode, extract, receive
 
 PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/pad.js": "pad.js"}
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -93,6 +93,7 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
     # The pages that FastAPI offers for its description would load scripts from elsewhere.
     app = FastAPI(title="mnist_core", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.counts = counts = {"pictures": 0, "waiting": 0}
+    room = Room(limits.all_bytes)
 
     @contextlib.contextmanager
     def a_place() -> Iterator[None]:
@@ -114,15 +115,19 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
         openapi_extra={"requestBody": BODY},
     )
     async def predict(request: Request) -> JSONResponse:
-        with a_place():
-            body = await receive(request, limits)
+        with a_place(), room.share() as take:
+            body = await receive(request, limits, take)
             begin = time.perf_counter()
-            picture = await extract(request, body)
+            # The reader takes it out: what is given up on while it waits holds no memory.
+            picture = [await extract(request, body)]
+            del body
             reading = asyncio.get_running_loop().run_in_executor(readers, _read, predictor, picture, limits)
             try:
                 answer = await asyncio.wait_for(reading, limits.answer_seconds)
             except TimeoutError:
                 raise RefusedError(503, "reading took too long; come again, with a smaller picture") from None
+            finally:
+                picture.clear()
         counts["pictures"] += 1
         return JSONResponse({**answer, "milliseconds": round(1000 * (time.perf_counter() - begin), 2)})
 
@@ -136,8 +141,8 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
     return app
 
 
-def _read(predictor: SharedPredictor, picture: bytes, limits: Limits) -> dict[str, Any]:
-    gray = decode(picture, limits)
+def _read(predictor: SharedPredictor, picture: list[bytes], limits: Limits) -> dict[str, Any]:
+    gray = decode(picture.pop(), limits)
     page = predictor.read(gray)
     return {
         "status": "ok" if page.digits else "no_digit",

@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import dataclasses
 import json
 import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import numpy as np
 from fastapi import Request
@@ -17,6 +19,8 @@ from mnist_core.vision.read import TooManyPixelsError, read_image
 # What is wrong with a form is for the client to hear.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
+# Of a form's body, which is parsed piece by piece so that it isn't copied as a whole.
+PIECE = 2**20
 KINDS = "image/png and other images as they are, multipart/form-data with a file, or application/json"
 
 
@@ -26,6 +30,7 @@ class Limits:
 
     Attributes:
       body_bytes: length of a request's body.
+      all_bytes: of all bodies that are received, wait or are read at a time.
       pixels: of a picture, before it is decoded.
       pictures: that are received, wait or are read at a time; more are told to come again.
       receive_seconds: for a request's head, and again for its body.
@@ -34,6 +39,7 @@ class Limits:
     """
 
     body_bytes: int = 16 * 2**20
+    all_bytes: int = 256 * 2**20
     pixels: int = 40_000_000
     pictures: int = 128
     receive_seconds: float = 10.0
@@ -49,24 +55,54 @@ class RefusedError(Exception):
         self.status = status
 
 
-async def receive(request: Request, limits: Limits) -> bytes:
+class Room:
+    """Of so many bytes, for the bodies of all requests that are under way."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Callable[[int], bool]]:
+        """One request's: a function that takes so many bytes more, or tells that there is no room."""
+        taken = 0
+
+        def take(count: int) -> bool:
+            nonlocal taken
+            if count > self._left:
+                return False
+            self._left -= count
+            taken += count
+            return True
+
+        try:
+            yield take
+        finally:
+            self._left += taken
+
+
+async def receive(request: Request, limits: Limits, take: Callable[[int], bool]) -> bytes:
     """Receives a request's body.
 
+    Args:
+      take: see `Room`.
+
     Raises:
-      RefusedError: it is too long, too slow or empty.
+      RefusedError: it is too long, too slow or empty, or there is no room for it.
     """
-    body, length = bytearray(), 0
+    body, length, room = bytearray(), 0, True
     try:
         async with asyncio.timeout(limits.receive_seconds):
             async for part in request.stream():
                 length += len(part)
-                if length <= limits.body_bytes:
+                room = room and length <= limits.body_bytes and take(len(part))
+                if room:
                     body += part
                 else:
                     # The rest is received for nothing: who is still sending would not listen to an answer.
+                    take(-len(body))
                     body.clear()
     except TimeoutError:
-        if length <= limits.body_bytes:
+        if room:
             raise RefusedError(
                 408, f"the body took more than {limits.receive_seconds:g} s; send it faster"
             ) from None
@@ -76,6 +112,8 @@ async def receive(request: Request, limits: Limits) -> bytes:
         raise RefusedError(
             413, f"the body is longer than {limits.body_bytes:,} bytes; send a smaller picture"
         )
+    if not room:
+        raise RefusedError(503, "too many large pictures are being read; come again in a second")
     if not body:
         raise RefusedError(400, f"the body is empty; send {KINDS}")
     return bytes(body)
@@ -122,8 +160,9 @@ def _from_json(body: bytes) -> bytes:
 
 
 async def _from_form(request: Request, body: bytes) -> bytes:
-    async def replay():
-        yield body
+    async def replay() -> AsyncIterator[bytes]:
+        for begin in range(0, len(body), PIECE):
+            yield body[begin : begin + PIECE]
 
     try:
         form = await MultiPartParser(request.headers, replay(), max_files=1, max_fields=8).parse()

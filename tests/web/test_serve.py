@@ -12,14 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 
 from mnist_core.vision.predictor import Predictor
 from mnist_core.vision.read import read_image
+from mnist_core.web.app import make_app
 from mnist_core.web.together import SharedPredictor
+from mnist_core.web.upload import Limits
 from tests.forks import Forks, wait_until
 from tests.invoke import ROOT, call, spawn
-from tests.web.conftest import png, start
+from tests.web.conftest import Server, png, start
 
 BOUNDARY = "-----boundary"
 
@@ -213,6 +216,34 @@ def test_more_than_it_takes_are_told_to_come_again_and_the_rest_is_answered(serv
     assert after["pictures"] - before["pictures"] == 128
     # Fewer calls than pictures: some were read together.
     assert after["network_calls"] - before["network_calls"] < 128
+
+
+def test_the_bodies_of_all_that_is_under_way_have_a_limit(log_dir):
+    app = make_app(SharedPredictor(None, log_dir), Limits(all_bytes=100_000))
+    listener = socket.create_server(("127.0.0.1", 0))
+    small = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    thread = threading.Thread(target=small.run, args=([listener],), daemon=True)
+    thread.start()
+    server = Server(None, listener.getsockname()[1])
+    for _ in range(3):
+        assert server.predict(bytes(90_000))[0] == 422, "what is done takes no room"
+    held = server.connect()
+    held.putrequest("POST", "/api/predict")
+    held.putheader("Content-Type", FORM)
+    held.putheader("Content-Length", str(len(form(bytes(80_000)))))
+    held.endheaders()
+    held.send(form(bytes(80_000))[:-1])
+    # Until it is there.
+    wait_until(lambda: server.predict(bytes(60_000))[0] == 503)
+    assert "come again" in server.predict(bytes(60_000))[1]["error"]
+    assert server.predict(bytes(10_000))[0] == 422
+    held.send(b"\n")
+    assert held.getresponse().status == 422
+    assert server.predict(bytes(60_000))[0] == 422
+    held.close()
+    small.should_exit = True
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_answers_that_were_made_together_go_to_who_asked(log_dir, monkeypatch):
