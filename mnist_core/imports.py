@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,6 +14,10 @@ from mnist_core.errors import MnistCoreError, UsageError
 
 if TYPE_CHECKING:
     from mnist_core.vision.predictor import Predictor
+
+# What Keras and TensorFlow import where it is installed, for wrappers, galleries and converters that nothing
+# here uses: a third of the time of a start.
+UNUSED = ("sklearn", "matplotlib", "jax")
 
 
 def import_tensorflow() -> None:
@@ -28,10 +32,22 @@ def import_tensorflow() -> None:
 
     if wrong := backend_problem():
         raise UsageError(f"{wrong.cause}; {wrong.remedy}")
-    with _interrupts_kept():
+    with _interrupts_kept(), _hidden(UNUSED):
         if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
             _import_tensorflow_silently()
         importlib.import_module("keras")
+
+
+@contextlib.contextmanager
+def _hidden(packages: Iterable[str]) -> Iterator[None]:
+    """Has packages that are not imported yet look as if they were not installed."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 @contextlib.contextmanager
