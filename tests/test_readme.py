@@ -11,7 +11,9 @@ import sys
 import sysconfig
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +112,37 @@ def test_the_results_table_is_the_committed_measurement() -> None:
         assert f"{accuracy['mean']:.3%}".replace("%", " %") in cells
         assert f"{seconds['mean']:.1f} s" in cells
         assert str(accuracy["n"]) in cells
+
+
+def summaries(found: Any) -> Iterator[tuple[float, float, float]]:
+    """Middle and both ends of each interval in a benchmark's JSON."""
+    if isinstance(found, dict):
+        for middle, interval in (("median", "median_interval_95"), ("mean", "interval_95")):
+            if found.get(interval) and middle in found:
+                yield found[middle], *found[interval]
+    if isinstance(found, (dict, list)):
+        for one in found.values() if isinstance(found, dict) else found:
+            yield from summaries(one)
+
+
+def test_every_interval_is_one_of_the_committed_measurements() -> None:
+    known = [
+        summary
+        for path in (ROOT / "benchmarks" / "results").glob("*.json")
+        for summary in summaries(json.loads(path.read_text(encoding="utf-8")))
+    ]
+    number = r"(\d[\d,]*(?:\.\d+)?)"
+    shown = re.findall(rf"{number} \[{number}, {number}\]", README)
+    assert len(shown) > 30
+    for triple in shown:
+        assert any(
+            all(
+                f"{value / unit:,.{len(text.partition('.')[2])}f}" == text
+                for value, text in zip(summary, triple, strict=True)
+            )
+            for summary in known
+            for unit in (1, 1e9)
+        ), triple
 
 
 def test_links_and_pictures_are_there() -> None:
