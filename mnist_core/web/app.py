@@ -5,7 +5,7 @@ import base64
 import concurrent.futures
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import resources
 from typing import Any
 
@@ -42,6 +42,7 @@ BODY = {
 }
 REFUSALS = {
     400: "there is no picture in the body",
+    403: "another site's page asks",
     408: "the body came too slowly",
     413: "the body is too long, or the picture too large",
     415: "the content type is none of those",
@@ -80,7 +81,7 @@ class ErrorAnswer(pydantic.BaseModel):
 def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
     """The application; reading is done in threads of its own, never where the requests are served.
 
-    Its ``state.counts`` says how many ``pictures`` were read, and how many are ``waiting``.
+    Its ``state.counts`` says how many ``pictures`` were read.
     """
     readers = concurrent.futures.ThreadPoolExecutor(limits.threads, thread_name_prefix="reader")
 
@@ -92,18 +93,8 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
 
     # The pages that FastAPI offers for its description would load scripts from elsewhere.
     app = FastAPI(title="mnist_core", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.counts = counts = {"pictures": 0, "waiting": 0}
-    room = Room(limits.all_bytes)
-
-    @contextlib.contextmanager
-    def a_place() -> Iterator[None]:
-        if counts["waiting"] >= limits.pictures:
-            raise RefusedError(503, f"{limits.pictures} pictures are being read; come again in a second")
-        counts["waiting"] += 1
-        try:
-            yield
-        finally:
-            counts["waiting"] -= 1
+    app.state.counts = counts = {"pictures": 0}
+    room = Room(limits)
 
     @app.post(
         "/api/predict",
@@ -115,7 +106,8 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
         openapi_extra={"requestBody": BODY},
     )
     async def predict(request: Request) -> JSONResponse:
-        with a_place(), room.share() as take:
+        _check_origin(request)
+        with room.share() as take:
             body = await receive(request, limits, take)
             begin = time.perf_counter()
             # The reader takes it out: what is given up on while it waits holds no memory.
@@ -133,12 +125,19 @@ def make_app(predictor: SharedPredictor, limits: Limits) -> FastAPI:
 
     @app.get("/healthz", summary="Is it up, and what has it done?")
     async def healthz() -> dict[str, Any]:
-        run = predictor.run.name if predictor.run else None
-        return {"status": "ok", "run": run, **counts, "network_calls": predictor.network_calls}
+        run, calls = predictor.run.name if predictor.run else None, predictor.network_calls
+        return {"status": "ok", "run": run, **counts, "waiting": room.waiting, "network_calls": calls}
 
     _add_page(app)
     _add_errors(app)
     return app
+
+
+def _check_origin(request: Request) -> None:
+    """Refuses what a page of another site has a browser send; no browser asks first about a form."""
+    origin = request.headers.get("origin")
+    if origin and origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
+        raise RefusedError(403, f"the page asking is of {origin}, not of this server; ask from its own page")
 
 
 def _read(predictor: SharedPredictor, picture: list[bytes], limits: Limits) -> dict[str, Any]:

@@ -56,28 +56,40 @@ class RefusedError(Exception):
 
 
 class Room:
-    """Of so many bytes, for the bodies of all requests that are under way."""
+    """For the requests that are under way: so many pictures, and so many bytes of bodies.
 
-    def __init__(self, size: int) -> None:
-        self._left = size
+    Attributes:
+      waiting: how many pictures are under way.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.waiting, self._most, self._bytes_left = 0, limits.pictures, limits.all_bytes
 
     @contextlib.contextmanager
     def share(self) -> Iterator[Callable[[int], bool]]:
-        """One request's: a function that takes so many bytes more, or tells that there is no room."""
+        """One request's: a function that takes so many bytes more, or tells that there is no room.
+
+        Raises:
+          RefusedError: there is no room for another picture.
+        """
+        if self.waiting >= self._most:
+            raise RefusedError(503, f"{self._most} pictures are being read; come again in a second")
         taken = 0
 
         def take(count: int) -> bool:
             nonlocal taken
-            if count > self._left:
+            if count > self._bytes_left:
                 return False
-            self._left -= count
+            self._bytes_left -= count
             taken += count
             return True
 
+        self.waiting += 1
         try:
             yield take
         finally:
-            self._left += taken
+            self.waiting -= 1
+            self._bytes_left += taken
 
 
 async def receive(request: Request, limits: Limits, take: Callable[[int], bool]) -> bytes:

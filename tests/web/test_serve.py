@@ -148,6 +148,17 @@ def test_no_path_of_a_client_is_opened(server, tmp_path, of):
     assert server.ask("GET", f"/{name.lstrip('/')}")[0] == 404
 
 
+def test_pages_of_other_sites_may_not_ask(server):
+    own = server.url.rstrip("/")
+    origins = {own: 200, own[:-1]: 403, "http://elsewhere.example": 403, "null": 403}
+    for origin, expected in origins.items():
+        connection = server.connect()
+        headers = {"Content-Type": FORM, "Origin": origin}
+        connection.request("POST", "/api/predict", form(png()), headers)
+        assert connection.getresponse().status == expected, origin
+        connection.close()
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd/2").exists(), reason="needs Linux's /proc")
 def test_decoders_write_their_complaints_to_nowhere_for_good(server):
     assert Path(f"/proc/{server.process.pid}/fd/2").readlink() == Path(os.devnull)
