@@ -1,4 +1,4 @@
-"""What do damaged files do? Reads many, and reports crashes, the slowest, and the most memory that was held.
+"""What do damaged files do? Reads many as `predict` does, and reports crashes, the slowest, and the most memory that was held.
 
 A file is a small picture of one of seven formats with bits turned, bytes replaced or cut off, or numbers of
 its header replaced by others, small and huge.
@@ -17,6 +17,8 @@ from PIL import Image
 
 from benchmarks.harness import main, parser, write
 from mnist_core.errors import InputError
+from mnist_core.imports import import_predictor
+from mnist_core.runs import SHIPPED
 
 FORMATS = ("png", "jpeg", "webp", "tiff", "gif", "bmp", "jpeg2000")
 NUMBERS = (0, 1, 255, 256, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 20_000, 100_000)
@@ -54,9 +56,8 @@ def mutated(data: bytes, rng: Generator) -> bytes:
 
 def measure(args: argparse.Namespace) -> None:
     """Runs the benchmark, writes its JSON, prints one line."""
-    from mnist_core.vision.normalise import normalise
-    from mnist_core.vision.read import read_image
-
+    predictor = import_predictor()(SHIPPED)
+    predictor.read(np.zeros((28, 28), np.uint8), single=True)
     rng = np.random.default_rng(args.seed)
     files = originals(rng)
     count = 50 if args.quick else args.count
@@ -68,7 +69,7 @@ def measure(args: argparse.Namespace) -> None:
             path.write_bytes(mutated(files[i % len(files)], rng))
             start = time.perf_counter()
             try:
-                normalise(read_image(path))
+                predictor.read(path)
                 read += 1
             except InputError:
                 pass

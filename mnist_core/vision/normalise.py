@@ -21,20 +21,6 @@ LARGE_HOLE = 0.3
 VIEWS = ((0.85, 0.0), (0.75, 0.0), (0.85, 0.12), (0.85, -0.12))
 
 
-def normalise(gray: np.ndarray) -> np.ndarray | None:
-    """Makes an image such as MNIST's of a picture of one digit.
-
-    Args:
-      gray: uint8 [height, width], of any size and polarity.
-
-    Returns:
-      uint8 [28, 28], 0 is paper; None where nothing is written.
-    """
-    sheet = Sheet.of(gray)
-    ink = sheet and find_ink(sheet)
-    return to_mnist(ink.strength) if ink else None
-
-
 def find_ink(sheet: Sheet) -> Ink | None:
     """Cuts out the one digit of a picture; None where nothing is written."""
     mask = digit_mask(sheet.mask)

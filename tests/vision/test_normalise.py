@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mnist_core.data.datasets import load
-from mnist_core.vision.normalise import find_ink, normalise
+from mnist_core.vision.normalise import find_ink
 from mnist_core.vision.sheet import Sheet
+from tests.vision.single import normalise
 
 RNG = np.random.default_rng
 

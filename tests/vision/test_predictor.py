@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mnist_core.errors import InputError
-from mnist_core.vision.normalise import VIEWS, normalise, views
+from mnist_core.vision.normalise import VIEWS, views
 from mnist_core.vision.predictor import Predictor
+from tests.vision.single import normalise
 
 
 @pytest.fixture(scope="module")
