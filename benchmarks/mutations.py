@@ -1,4 +1,4 @@
-"""What do damaged files do? Reads many as `predict` does, and reports crashes, the slowest, and the most memory that was held.
+"""What do damaged files do? `predict` reads many: crashes, the slowest, and the most memory that was held.
 
 A file is a small picture of one of seven formats with bits turned, bytes replaced or cut off, or numbers of
 its header replaced by others, small and huge.

@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.forks import Forks, Training
 
 # The tests are quiet, and never look for a GPU that other work on the machine may hold.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# A shell has what it starts in the background ignore Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MNIST_FILE = "train-images-idx3-ubyte"
 
