@@ -147,7 +147,7 @@ class TensorBoard(Hook):
             },
         )
         self._undrawn = run.step, report, split
-        if DRAWING_SHARE * (time.monotonic() - self._drawn) > self._seconds_to_draw:
+        if run.finished or DRAWING_SHARE * (time.monotonic() - self._drawn) > self._seconds_to_draw:
             self._draw()
         for digit, curve in enumerate(report.pr_curves):
             writer.pr_curve(run.step, tags.pr_curve(digit), curve)
@@ -157,6 +157,10 @@ class TensorBoard(Hook):
 
     def before_checkpoint(self, run: Run) -> None:
         self._flush()
+
+    def on_exception(self, run: Run, error: BaseException) -> None:
+        # The run may go on, and draws then.
+        self._undrawn = None
 
     def on_end(self, run: Run) -> None:
         self._draw()
