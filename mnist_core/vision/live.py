@@ -18,6 +18,8 @@ from mnist_core.vision.window import Window
 
 LEAVE = ("q", "\x1b")
 TITLE = "mnist_core live"
+# After so many frames the best way to look is sought anew.
+FRAMES_ALIKE = 30
 
 
 class Pace:
@@ -28,12 +30,16 @@ class Pace:
         self.milliseconds: collections.deque[float] = collections.deque(maxlen=100_000)
         self._times: collections.deque[float] = collections.deque(maxlen=30)
         self._first = 0.0
+        self._page = Page((), "")
 
     def read(self, predictor: Predictor, frame: np.ndarray) -> Page:
         """Reads a frame, uint8 [height, width, 3] BGR or [height, width], and takes note of the time."""
         begin = time.perf_counter()
         # `Predictor.read` would look in all colours for the clearest; ink on a video is dark or bright.
-        page = predictor.read(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame)
+        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
+        # What showed digits before shows them again, until the light changes.
+        is_known = bool(self._page.digits) and self.frames % FRAMES_ALIKE > 0
+        page = self._page = predictor.read(gray, look=self._page.sheet.look if is_known else None)
         end = time.perf_counter()
         self._first = self._first or begin
         self._times.append(end)

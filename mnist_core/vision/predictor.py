@@ -8,6 +8,7 @@ import numpy as np
 
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
+from mnist_core.vision.ink import Look
 from mnist_core.vision.normalise import find_ink, to_mnist, views
 from mnist_core.vision.page import SURE_ALONE, SURE_SHARE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image, to_gray
@@ -52,11 +53,13 @@ class Predictor:
             .mean(axis=0)
         )
 
-    def read(self, image: str | Path | np.ndarray, *, single: bool = False) -> Page:
+    def read(self, image: str | Path | np.ndarray, *, single: bool = False, look: Look | None = None) -> Page:
         """Reads a picture: a file, or an array as `to_gray` takes it.
 
         Args:
           single: take it as one digit, also where the network is not sure of it.
+          look: how to look at it first, such as at the frame before of a video; the best way to look at a
+            picture is half of the work to find.
 
         Returns:
           The digits; none where nothing is written, or what is written is none.
@@ -65,6 +68,10 @@ class Predictor:
           InputError: the file can't be read.
         """
         gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
+        if look:
+            sheet = Sheet.of(gray, look)
+            if rows := self._rows(sheet, single):
+                return _page(rows, sheet)
         sheets = Sheet.seen_in(gray)
         sheet = next(sheets)
         rows = self._rows(sheet, single)
@@ -73,8 +80,7 @@ class Predictor:
                 if rows := find_rows(other, self._recognised, SURE_SHARE):
                     sheet = other
                     break
-        text = "\n".join("".join(str(one.digit) for one in row) for row in rows)
-        return Page(tuple(itertools.chain(*rows)), text, sheet)
+        return _page(rows, sheet)
 
     def _rows(self, sheet: Sheet | None, single: bool) -> list[list[Digit]]:
         """The digits of a page, or the one digit of a picture; none where nothing, or none surely, is one."""
@@ -94,3 +100,8 @@ class Predictor:
             Digit(int(chances.argmax()), float(chances.max()), ink.box, chances, image)
             for ink, image, chances in zip(inks, images, self.recognise(images), strict=True)
         ]
+
+
+def _page(rows: list[list[Digit]], sheet: Sheet | None) -> Page:
+    text = "\n".join("".join(str(one.digit) for one in row) for row in rows)
+    return Page(tuple(itertools.chain(*rows)), text, sheet)

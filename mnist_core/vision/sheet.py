@@ -71,9 +71,12 @@ class Sheet:
             yield cls._seen(gray, left + x, top + y, look, is_inside=is_inside)
 
     @classmethod
-    def of(cls, gray: np.ndarray) -> Self | None:
-        """The first that is `seen_in` a picture."""
-        return next(cls.seen_in(gray))
+    def of(cls, gray: np.ndarray, look: Look | None = None) -> Self | None:
+        """The sheet in one ``look`` at a picture; left out, the likeliest one."""
+        if look is None:
+            return next(cls.seen_in(gray))
+        x, y, gray = _without_frame(gray)
+        return cls._seen(gray, x, y, look, is_inside=False)
 
     @classmethod
     def _seen(

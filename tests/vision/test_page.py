@@ -13,6 +13,8 @@ from benchmarks.vision import KINDS, edit_distance, pictures, score
 from mnist_core import runs
 from mnist_core.data.datasets import Split, load
 from mnist_core.data.synthetic import draw
+from mnist_core.vision import sheet
+from mnist_core.vision.ink import Look
 from mnist_core.vision.predictor import Predictor
 from mnist_core.vision.read import to_gray
 from mnist_core.vision.sheet import Sheet
@@ -44,6 +46,20 @@ def test_pages_that_show_no_digits_at_first_are_looked_at_again(predictor, test_
             again.append(page.text == text)
     # One of them is taken for bright ink.
     assert again == [True]
+
+
+@pytest.mark.mnist
+def test_a_known_way_to_look_spares_the_search_and_a_wrong_one_is_forgiven(
+    predictor, test_digits, monkeypatch
+):
+    made = [picture for picture, _ in pictures("photo", 6, test_digits)]
+    pages = [predictor.read(picture) for picture in made]
+    wrong = [Look(not page.sheet.look.dark, 0.1) for page in pages]
+    again = [predictor.read(picture, look=look) for picture, look in zip(made, wrong, strict=True)]
+    assert sum(a.text == b.text for a, b in zip(again, pages, strict=True)) >= 5
+    monkeypatch.setattr(sheet, "looks", lambda _: pytest.fail("the best look was sought"))
+    for picture, page in zip(made, pages, strict=True):
+        assert predictor.read(picture, look=page.sheet.look).text == page.text
 
 
 @pytest.mark.mnist
