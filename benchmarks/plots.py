@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def peers(results: dict[str, Any], path: Path) -> None:
@@ -40,6 +42,7 @@ def time_to_accuracy(rows: dict[str, Any], path: Path) -> None:
             label=f"{name} (n = {len(row['traces'])})",
         )
     axes.set(xscale="log", xlabel="seconds of training and scoring", ylabel="test accuracy, %")
+    _number(axes.xaxis)
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -60,6 +63,7 @@ def scaling(sweeps: dict[str, Any], path: Path) -> None:
             axes.loglog(sizes, costs, "o-")
             # Noise around a flat line shall look flat.
             axes.set_ylim(min(costs) / 2, max(costs) * 2)
+            _number(axes.yaxis)
             axes.set(title=f"exponent {found[fitted]['exponent']:.2f}", xlabel=varied, ylabel=label)
             axes.grid(which="both", alpha=0.3)
     figure.savefig(path, dpi=120)
@@ -86,3 +90,10 @@ def inference(results: dict[str, Any], path: Path) -> None:
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images/s (inference)")
     right.legend(fontsize="small")
     figure.savefig(path, dpi=120)
+
+
+def _number(axis: Axis) -> None:
+    """Marks 1, 2 and 5 of each power of ten on a logarithmic axis, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter(NullFormatter())
