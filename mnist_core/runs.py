@@ -5,6 +5,7 @@ TensorFlow is imported where a network is loaded, so that finding a run stays qu
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -79,11 +80,11 @@ def find_run(run: str | Path | None, log_dir: str | Path = "logs", *, shipped: b
       InputError: there is none.
     """
     if run is not None:
-        if not (Path(run) / CONFIG).is_file():
-            raise InputError(
-                f"{run} is not a run directory: it has no {CONFIG}; see the folders in {log_dir}"
-            )
-        return Path(run)
+        # A name may be too long to ask for.
+        with contextlib.suppress(OSError):
+            if (Path(run) / CONFIG).is_file():
+                return Path(run)
+        raise InputError(f"{run} is not a run directory: it has no {CONFIG}; see the folders in {log_dir}")
     for directory in _newest_first(log_dir):
         if (directory / RESULT).is_file():
             return directory
@@ -204,7 +205,9 @@ def dataset_of(directory: Path) -> str:
 def _newest_first(log_dir: str | Path) -> list[Path]:
     # The names begin with the time, to the second; the modification time orders the rest. A name without a
     # time comes last: it was given by hand, perhaps to a copy of an old run.
-    runs = [path.parent for path in Path(log_dir).glob(f"*/{CONFIG}")]
+    runs: list[Path] = []
+    with contextlib.suppress(OSError):
+        runs = [path.parent for path in Path(log_dir).glob(f"*/{CONFIG}")]
 
     def age(path: Path) -> tuple[str, int]:
         stamp = STAMP.match(path.name)

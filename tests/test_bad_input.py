@@ -365,7 +365,8 @@ def test_a_history_that_is_none_is_named(run, capsys, content):
     ("command", "flag"),
     [("evaluate", "--run"), ("plot", "--run"), ("train", "--resume"), ("plot", "--log-dir")],
 )
-def test_a_run_that_is_not_there_is_named(capsys, tmp_path, command, flag):
-    done = call(capsys, command, flag, tmp_path / "absent")
-    assert str(tmp_path / "absent") in done.failure(3)
+@pytest.mark.parametrize("name", ["absent", pytest.param(300 * "a", id="a name that is too long")])
+def test_a_run_that_is_not_there_is_named(capsys, tmp_path, command, flag, name):
+    done = call(capsys, command, flag, tmp_path / name)
+    assert str(tmp_path / name) in done.failure(3)
     assert len(done.stderr) == 1

@@ -15,7 +15,7 @@ from typing import Any
 from mnist_core import cli
 from mnist_core.errors import InterruptedRunError, UsageError
 from mnist_core.imports import import_opencv, import_predictor
-from mnist_core.loop.interrupt import SIGNALS
+from mnist_core.loop.interrupt import SIGNALS, leave_at_the_second
 
 LEAVING = b"interrupted twice: left without a video; run it again\n"
 
@@ -99,11 +99,11 @@ class _Stop:
     """
 
     def __init__(self, discard: Callable[[], None] | None = None) -> None:
-        self._requested, self._discard = False, discard
+        self._requested = False
         reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        threading.Thread(target=self._leave_at_the_second, args=(reader,), daemon=True).start()
+        threading.Thread(target=leave_at_the_second, args=(reader, LEAVING, discard), daemon=True).start()
         for number in SIGNALS:
             signal.signal(number, self._handle)
 
@@ -117,17 +117,6 @@ class _Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._requested = True
-
-    def _leave_at_the_second(self, reader: int) -> None:
-        with open(reader, "rb", buffering=0) as pipe:
-            count = 0
-            while number := pipe.read(1):
-                count += number[0] in SIGNALS
-                if count == 2:
-                    if self._discard:
-                        self._discard()
-                    os.write(2, LEAVING)
-                    os._exit(InterruptedRunError.exit_code)
 
 
 def _answer(data: dict[str, Any], error: InterruptedRunError | None = None) -> cli.Answer:

@@ -1,8 +1,10 @@
 """Ctrl-C and SIGTERM, turned into a request to stop at the next safe moment."""
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -29,7 +31,8 @@ class Interrupts:
             reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
             self._previous_writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-            threading.Thread(target=_leave_at_the_second, args=(reader,), daemon=True).start()
+            # Nothing is cleaned up: whatever is half-written has a temporary name.
+            threading.Thread(target=leave_at_the_second, args=(reader, LEAVING), daemon=True).start()
             self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
@@ -44,12 +47,22 @@ class Interrupts:
         self.requested = True
 
 
-def _leave_at_the_second(reader: int) -> None:
+def leave_at_the_second(reader: int, leaving: bytes, clean_up: Callable[[], None] | None = None) -> None:
+    """Ends the process at the second signal, whatever it waits for; for a thread of its own.
+
+    Args:
+      reader: a pipe whose other end is `signal.set_wakeup_fd`'s; the thread ends when that is closed.
+      leaving: what is said on stderr.
+      clean_up: called before.
+    """
     with open(reader, "rb", buffering=0) as pipe:
         count = 0
         while number := pipe.read(1):
             count += number[0] in SIGNALS
             if count == 2:
-                os.write(2, LEAVING)
-                # No clean-up on purpose: whatever is half-written has a temporary name.
+                if clean_up:
+                    clean_up()
+                # Who would read it may be gone.
+                with contextlib.suppress(OSError):
+                    os.write(2, leaving)
                 os._exit(InterruptedRunError.exit_code)

@@ -7,7 +7,7 @@ to fit 20x20 keeping the aspect ratio, antialiased, and moved so that the centre
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import digit_mask, is_paper, square
+from mnist_core.vision.parts import digit_mask, is_paper, square, stroke_width
 from mnist_core.vision.sheet import FAINTEST, Ink, Sheet
 
 SIDE = 28
@@ -87,11 +87,7 @@ def _is_solid(sheet: Sheet, mask: np.ndarray) -> bool:
 def _widened(strength: np.ndarray) -> np.ndarray:
     """``strength`` with strokes that would be thinner than THINNEST_STROKE in the box made so wide."""
     side = max(strength.shape)
-    inside = np.pad(strength > 0.5, 1).astype(np.int8)
-    edges = np.abs(np.diff(inside, axis=0)).sum() + np.abs(np.diff(inside, axis=1)).sum()
-    # Pixel edges overstate a slanted outline by 4/pi on average; a stroke has two outlines.
-    stroke = 2 * strength.sum() / max(1, edges * 0.8)
-    missing = round(THINNEST_STROKE * side / BOX - stroke)
+    missing = round(THINNEST_STROKE * side / BOX - stroke_width(strength > 0.5, float(strength.sum())))
     if side <= BOX or missing < 1:
         return strength
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))

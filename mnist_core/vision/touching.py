@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import components, only
+from mnist_core.vision.parts import components, only, stroke_width
 from mnist_core.vision.segment import Piece, distance, joined, overlap
 
 # A piece may be several digits where it is so wide, as a share of its height, and even if the network is SURE
@@ -153,7 +153,7 @@ def _slice(piece: Piece, left: np.ndarray, right: np.ndarray) -> Piece | None:
 def _seams(mask: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     """Paths [height] of columns from left to right, and how many strokes' widths of ink each crosses."""
     height, width = mask.shape
-    stroke = max(1.0, _stroke_width(mask))
+    stroke = max(1.0, stroke_width(mask, float(mask.sum())))
     step = max(1, round(max(width / (2 * MOST_SEAMS), height / 16)))
     found: dict[int, tuple[float, np.ndarray]] = {}
     for start in range(max(2, height // 8), width - max(2, height // 8), step):
@@ -185,10 +185,3 @@ def _seam(mask: np.ndarray, start: int, reach: int) -> tuple[np.ndarray, float]:
     for row in range(len(cost) - 1, 0, -1):
         path[row - 1] = path[row] + steps[row, path[row]]
     return path + low, float(mask[np.arange(len(cost)), path + low].sum())
-
-
-def _stroke_width(mask: np.ndarray) -> float:
-    """Twice the area over the outline's length."""
-    inside = np.pad(mask, 1).astype(np.int8)
-    edges = np.abs(np.diff(inside, axis=0)).sum() + np.abs(np.diff(inside, axis=1)).sum()
-    return 2 * float(mask.sum()) / max(1.0, 0.8 * float(edges))
