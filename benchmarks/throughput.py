@@ -2,8 +2,9 @@
 
 The network is Keras's MNIST example, and once a tower of wider convolutions. Every setting is a process of
 its own and they take turns. The share of the peak is that of the network's FLOPs (forward, and backward
-without the gradient of the images) in those of 2048 x 2048 matrix products of the same precision. Reports are
-the journal, TensorBoard and the bar, in training that evaluates every epoch.
+without the gradient of the images) in those of 2048 x 2048 matrix products of the same precision; of the
+input alone, that of its bytes in those of copying. Reports are the journal, TensorBoard and the bar, in
+training that evaluates every epoch.
 """
 
 import argparse
@@ -27,6 +28,8 @@ LAYERS = {
     ],
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
+# An image is read as uint8, laid beside the others of its step, read again and written as float32.
+INPUT_BYTES = (1 + 1 + 1 + 4) * 28 * 28
 BASE = {"network": "keras_convnet", "batch_size": 128, "steps_per_block": 32}
 # The reports of an evaluation need turns of an epoch or so.
 REPORTS_SECONDS = 10.0
@@ -43,7 +46,7 @@ def title(precision: str, variation: dict[str, Any]) -> str:
     name = f"{precision}, batch {variation['batch_size']}, block {variation['steps_per_block']}"
     if variation["network"] != BASE["network"]:
         name += f", {variation['network']}"
-    return name
+    return name + (f", {variation['only']} only" if "only" in variation else "")
 
 
 def variations(quick: bool) -> list[dict[str, Any]]:
@@ -52,20 +55,23 @@ def variations(quick: bool) -> list[dict[str, Any]]:
         return [BASE]
     return [
         BASE,
+        {**BASE, "only": "compute"},
+        {**BASE, "only": "input"},
         *({**BASE, "batch_size": size} for size in (32, 512)),
         *({**BASE, "steps_per_block": steps} for steps in (1, 8, 128)),
         {**BASE, "network": "tower", "steps_per_block": 8, "warm_up": 32},
     ]
 
 
-def peaks(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """FLOP/s of matrix products by precision."""
-    entries = {name: ("matmul", {"precision": name, "device": args.device}) for name in PRECISIONS}
-    found: dict[str, list[float]] = {name: [] for name in PRECISIONS}
+def roofs(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """FLOP/s of matrix products by precision, and bytes a second of copying."""
+    names = (*PRECISIONS, "copy")
+    entries = {name: ("roof", {"precision": name, "device": args.device}) for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names}
     with contest(entries) as contestants:
         for _ in range(args.rounds):
             for name, one in contestants.items():
-                found[name].append(one.ask(str(args.seconds / 4))["flops_per_second"])
+                found[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
     return {name: summary(values) for name, values in found.items()}
 
 
@@ -88,7 +94,7 @@ def measure(args: argparse.Namespace) -> None:
     if args.quick:
         args.rounds, args.seconds = 2, 0.4
     data = load(args.dataset)
-    peak = peaks(args)
+    roof = roofs(args)
     entries = {}
     with tempfile.TemporaryDirectory() as folder:
         for variation in variations(args.quick):
@@ -103,22 +109,26 @@ def measure(args: argparse.Namespace) -> None:
     rows = {}
     for name, values in speeds.items():
         settings = entries[name][1]
-        precision, per_image = settings["precision"], flops(settings["network"])
+        precision = settings["precision"]
+        is_input = settings.get("only") == "input"
+        amount, limit = (INPUT_BYTES, "copy") if is_input else (flops(settings["network"]), precision)
         rows[name] = {
             "images_per_second": summary(values),
             "of_base": ratios(values, speeds[title(precision, BASE)]),
-            "of_peak": summary([speed * per_image / peak[precision]["median"] for speed in values]),
+            "of_peak": summary([speed * amount / roof[limit]["median"] for speed in values]),
         }
     body = {
         "dataset": data.name,
         "device": args.device,
-        "peak_flops_per_second": peak,
+        "peak_flops_per_second": {name: roof[name] for name in PRECISIONS},
+        "copied_bytes_per_second": roof["copy"],
         "settings": rows,
         "with_reports_of_without": reports,
     }
     path = write("throughput", args.json, body)
-    for precision, row in peak.items():
-        print(f"peak of matrix products, {precision}: {row['median'] / 1e9:,.0f} GFLOP/s")
+    for name, row in roof.items():
+        what = "copying: {:,.1f} GB/s" if name == "copy" else f"matrix products, {name}: {{:,.0f}} GFLOP/s"
+        print("peak of " + what.format(row["median"] / 1e9))
     print("images/s, as a share of the base setting [95 % interval], share of the peak")
     for name, row in rows.items():
         speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]

@@ -16,6 +16,9 @@ from mnist_core.config import Config
 from mnist_core.data.datasets import Dataset, Split
 from mnist_core.layers import ConvBlock
 from mnist_core.loop.run import BlockLog, Run
+from mnist_core.loop.schedule import Schedule
+from mnist_core.loop.state import TrainState
+from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
 from mnist_core.models import KerasConvNet
 from mnist_core.reporting.journal import Journal
@@ -40,6 +43,31 @@ class Tower(keras.Model):
         for block in self.blocks:
             features = block(features)
         return self.head(self.flatten(features))
+
+
+class InputOnly(TrainStep):
+    """Has the images as a network gets them, and learns nothing."""
+
+    def __call__(self, batch: Batch, step: tf.Tensor) -> Scalars:
+        images = tf.cast(batch.images[..., tf.newaxis], tf.float32) / 255.0
+        seen = tf.reduce_mean(images) + 0.0 * tf.cast(tf.reduce_sum(batch.labels), tf.float32)
+        return {"loss": seen, "gradient_norm": seen}
+
+
+class ComputeOnly(TrainStep):
+    """Learns from the same images in every step, which are there."""
+
+    def __init__(self, config: Config, state: TrainState, schedule: Schedule) -> None:
+        super().__init__(config, state, schedule)
+        random = np.random.default_rng(0)
+        self._images = tf.constant(random.integers(0, 256, (config.batch_size, 28, 28), np.uint8))
+        self._labels = tf.constant(random.integers(0, 10, config.batch_size, np.int32))
+
+    def __call__(self, batch: Batch, step: tf.Tensor) -> Scalars:
+        return super().__call__(batch._replace(images=self._images, labels=self._labels), step)
+
+
+STEPS = {"input": InputOnly, "compute": ComputeOnly}
 
 
 class Counter:
@@ -100,6 +128,7 @@ def main() -> None:
         config,
         model=Tower if is_tower else lambda: KerasConvNet(settings["dropout"]),
         data=data,
+        step=STEPS.get(settings.get("only"), TrainStep),
         hooks=[*(REPORTS if reports else []), Counter(settings)],
     )
     if not is_tower:
