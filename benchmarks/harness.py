@@ -24,7 +24,7 @@ from mnist_core.files import write_json
 SCHEMA = 2
 RESULTS = Path("logs/bench")
 # The benchmarks with a function of their name in `benchmarks.plots`.
-PLOTTED = ("peers", "time_to_accuracy", "scaling", "inference")
+PLOTTED = ("peers", "throughput", "time_to_accuracy", "scaling", "inference")
 
 
 def parser(name: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

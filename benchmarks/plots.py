@@ -28,6 +28,25 @@ def peers(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+def throughput(rows: dict[str, Any], path: Path) -> None:
+    """Bars of images a second for each setting, with 95 % intervals and the share of the peak beside them."""
+    figure = Figure(figsize=(9, 1.2 + 0.32 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, row) in enumerate(rows.items()):
+        speed = row["images_per_second"]
+        low, high = speed["median_interval_95"]
+        colour = "tab:orange" if "bfloat16" in name else "tab:blue"
+        errors = [[speed["median"] - low], [high - speed["median"]]]
+        axes.barh(place, speed["median"], xerr=errors, color=colour)
+        axes.text(1.05 * high, place, f"{row['of_peak']['median']:.0%}", va="center")
+    axes.set(xscale="log", xlabel="images/s (training), and the share of the peak")
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.margins(x=0.1)
+    axes.invert_yaxis()
+    _number(axes.xaxis)
+    figure.savefig(path, dpi=120)
+
+
 def time_to_accuracy(rows: dict[str, Any], path: Path) -> None:
     """Test accuracy against seconds of training, a dot for each score of each seed."""
     figure = Figure(figsize=(8, 5), layout="constrained")

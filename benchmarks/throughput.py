@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plots
 from benchmarks.harness import add_turns, contest, main, parser, ratios, shown, summary, write
 from benchmarks.peers import race, write_problem
 from mnist_core.data.datasets import load
@@ -90,7 +91,7 @@ def with_reports(problem: Path, common: dict[str, Any], args: argparse.Namespace
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Runs the benchmark, writes its JSON, prints a table."""
+    """Runs the benchmark, writes its JSON and its plot, prints a table."""
     if args.quick:
         args.rounds, args.seconds = 2, 0.4
     data = load(args.dataset)
@@ -126,6 +127,7 @@ def measure(args: argparse.Namespace) -> None:
         "with_reports_of_without": reports,
     }
     path = write("throughput", args.json, body)
+    plots.throughput(rows, path.with_suffix(".png"))
     for name, row in roof.items():
         what = "copying: {:,.1f} GB/s" if name == "copy" else f"matrix products, {name}: {{:,.0f}} GFLOP/s"
         print("peak of " + what.format(row["median"] / 1e9))

@@ -114,10 +114,13 @@ def test_the_results_table_is_the_committed_measurement() -> None:
         assert str(accuracy["n"]) in cells
 
 
+MIDDLES = (("median", "median_interval_95"), ("mean", "interval_95"), ("exponent", "interval_95"))
+
+
 def summaries(found: Any) -> Iterator[tuple[float, float, float]]:
     """Middle and both ends of each interval in a benchmark's JSON."""
     if isinstance(found, dict):
-        for middle, interval in (("median", "median_interval_95"), ("mean", "interval_95")):
+        for middle, interval in MIDDLES:
             if found.get(interval) and middle in found:
                 yield found[middle], *found[interval]
     if isinstance(found, (dict, list)):
