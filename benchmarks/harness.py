@@ -20,6 +20,7 @@ from mnist_core import device
 from mnist_core.cli import Parser
 from mnist_core.errors import MnistCoreError, warn
 from mnist_core.files import write_json
+from mnist_core.imports import import_tensorflow
 
 SCHEMA = 2
 RESULTS = Path("logs/bench")
@@ -128,6 +129,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> dict[str, Any]:
 
 def write(name: str, path: Path | None, body: dict[str, Any]) -> Path:
     """Writes a result in the one schema of all benchmarks, and returns its path."""
+    import_tensorflow()
     path = path or RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     head = {

@@ -31,8 +31,8 @@ from benchmarks.harness import (
     write,
 )
 from mnist_core.data.datasets import Dataset, load
-from mnist_core.data.feed import Plan
 from mnist_core.errors import UsageError, warn
+from mnist_core.imports import import_tensorflow
 
 OURS, BFLOAT16 = "ours", "mixed_bfloat16"
 # Rounding of bfloat16, 8 bits of mantissa, moves a mean loss of about 1 by this much; float32 far less.
@@ -92,6 +92,9 @@ def chosen(
 
 def write_problem(path: Path, data: Dataset, batch_size: int) -> None:
     """Images, labels, the order of our first epoch in full batches, and He-normal weights."""
+    import_tensorflow()
+    from mnist_core.data.feed import Plan
+
     count = len(data.train) // batch_size * batch_size
     random = np.random.default_rng(0)
     shapes = [(3, 3, 1, 32), (32,), (3, 3, 32, 64), (64,), (1600, 10), (10,)]
