@@ -12,8 +12,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import plots
-from benchmarks.harness import add_turns, contest, main, parser, ratios, shown, summary, write
+from benchmarks.harness import (
+    add_turns,
+    contest,
+    main,
+    parser,
+    ratios,
+    shown,
+    steps_for,
+    summary,
+    take_turns,
+    write,
+)
 from benchmarks.peers import race, write_problem
 from mnist_core.data.datasets import load
 
@@ -29,6 +42,7 @@ LAYERS = {
     ],
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
+ROOFS = (*PRECISIONS, "copy")
 # An image is read as uint8, laid beside the others of its step, read again and written as float32.
 INPUT_BYTES = (1 + 1 + 1 + 4) * 28 * 28
 BASE = {"network": "keras_convnet", "batch_size": 128, "steps_per_block": 32}
@@ -64,16 +78,26 @@ def variations(quick: bool) -> list[dict[str, Any]]:
     ]
 
 
-def roofs(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """FLOP/s of matrix products by precision, and bytes a second of copying."""
-    names = (*PRECISIONS, "copy")
-    entries = {name: ("roof", {"precision": name, "device": args.device}) for name in names}
-    found: dict[str, list[float]] = {name: [] for name in names}
-    with contest(entries) as contestants:
+def measured(
+    entries: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any], args: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Images a second of each setting, and what the roofs do a second, a figure a round.
+
+    They take turns too: what slows the machine for a while slows both.
+    """
+    ours = {name: (module, {**common, **settings}) for name, (module, settings) in entries.items()}
+    sizes = {name: settings["batch_size"] for name, (_, settings) in ours.items()}
+    limits = {name: ("roof", {"precision": name, "device": args.device}) for name in ROOFS}
+    speeds: dict[str, list[float]] = {name: [] for name in ours}
+    roofs: dict[str, list[float]] = {name: [] for name in limits}
+    with contest(ours) as contestants, contest(limits) as above:
+        steps = steps_for(args.seconds, contestants, sizes)
         for _ in range(args.rounds):
-            for name, one in contestants.items():
-                found[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
-    return {name: summary(values) for name, values in found.items()}
+            for name, one in above.items():
+                roofs[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
+            for name, (answer,) in take_turns(contestants, 1, steps).items():
+                speeds[name].append(answer["images_per_second"])
+    return speeds, roofs
 
 
 def with_reports(problem: Path, common: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -95,7 +119,6 @@ def measure(args: argparse.Namespace) -> None:
     if args.quick:
         args.rounds, args.seconds = 2, 0.4
     data = load(args.dataset)
-    roof = roofs(args)
     entries = {}
     with tempfile.TemporaryDirectory() as folder:
         for variation in variations(args.quick):
@@ -105,7 +128,7 @@ def measure(args: argparse.Namespace) -> None:
                 settings = {**variation, "problem": str(problem), "precision": precision}
                 entries[title(precision, variation)] = ("ours", settings)
         common = {"lr": 0.01, "dropout": 0.5, "warm_up": 256, "device": args.device}
-        speeds = race(entries, common, args.rounds, args.seconds)
+        speeds, roofs = measured(entries, common, args)
         reports = with_reports(Path(folder) / f"{BASE['batch_size']}.npz", common, args)
     rows = {}
     for name, values in speeds.items():
@@ -116,21 +139,21 @@ def measure(args: argparse.Namespace) -> None:
         rows[name] = {
             "images_per_second": summary(values),
             "of_base": ratios(values, speeds[title(precision, BASE)]),
-            "of_peak": summary([speed * amount / roof[limit]["median"] for speed in values]),
+            "of_peak": ratios([speed * amount for speed in values], roofs[limit]),
         }
     body = {
         "dataset": data.name,
         "device": args.device,
-        "peak_flops_per_second": {name: roof[name] for name in PRECISIONS},
-        "copied_bytes_per_second": roof["copy"],
+        "peak_flops_per_second": {name: summary(roofs[name]) for name in PRECISIONS},
+        "copied_bytes_per_second": summary(roofs["copy"]),
         "settings": rows,
         "with_reports_of_without": reports,
     }
     path = write("throughput", args.json, body)
     plots.throughput(rows, path.with_suffix(".png"))
-    for name, row in roof.items():
+    for name, values in roofs.items():
         what = "copying: {:,.1f} GB/s" if name == "copy" else f"matrix products, {name}: {{:,.0f}} GFLOP/s"
-        print("peak of " + what.format(row["median"] / 1e9))
+        print("peak of " + what.format(np.median(values) / 1e9))
     print("images/s, as a share of the base setting [95 % interval], share of the peak")
     for name, row in rows.items():
         speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]
