@@ -42,9 +42,15 @@ def parser(name: str, description: str, epilog: str | None = None) -> argparse.A
     return made
 
 
-def add_turns(made: argparse.ArgumentParser, *, rounds: int, seconds: float) -> None:
-    """The flags of a benchmark whose contestants take turns."""
-    made.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="default: %(default)s")
+def add_turns(
+    made: argparse.ArgumentParser,
+    *,
+    rounds: int,
+    seconds: float,
+    devices: tuple[str, ...] = ("cpu", "gpu"),
+) -> None:
+    """The flags of a benchmark whose contestants take turns; the first device is the default."""
+    made.add_argument("--device", choices=devices, default=devices[0], help="default: %(default)s")
     made.add_argument(
         "--rounds", type=int, default=rounds, help="turns of each contestant (default: %(default)s)"
     )

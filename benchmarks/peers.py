@@ -30,6 +30,7 @@ from benchmarks.harness import (
     take_turns,
     write,
 )
+from mnist_core import device
 from mnist_core.data.datasets import Dataset, load
 from mnist_core.errors import UsageError, warn
 from mnist_core.imports import import_tensorflow
@@ -95,6 +96,8 @@ def write_problem(path: Path, data: Dataset, batch_size: int) -> None:
     import_tensorflow()
     from mnist_core.data.feed import Plan
 
+    # A GPU's memory is for the contestants.
+    device.choose("cpu")
     count = len(data.train) // batch_size * batch_size
     random = np.random.default_rng(0)
     shapes = [(3, 3, 1, 32), (32,), (3, 3, 32, 64), (64,), (1600, 10), (10,)]

@@ -28,22 +28,27 @@ def peers(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def throughput(rows: dict[str, Any], path: Path) -> None:
-    """Bars of images a second for each setting, with 95 % intervals and the share of the peak beside them."""
-    figure = Figure(figsize=(9, 1.2 + 0.32 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, (name, row) in enumerate(rows.items()):
+def throughput(rows: dict[str, Any], curves: dict[str, dict[int, Any]], path: Path) -> None:
+    """Images a second of each setting, the share of the peak beside them, and over the batch size."""
+    figure = Figure(figsize=(14, 1.2 + 0.32 * len(rows)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for place, row in enumerate(rows.values()):
         speed = row["images_per_second"]
         low, high = speed["median_interval_95"]
-        colour = "tab:orange" if "bfloat16" in name else "tab:blue"
+        colour = "tab:orange" if "bfloat16" in row["precision"] else "tab:blue"
         errors = [[speed["median"] - low], [high - speed["median"]]]
-        axes.barh(place, speed["median"], xerr=errors, color=colour)
-        axes.text(1.05 * high, place, f"{row['of_peak']['median']:.0%}", va="center")
-    axes.set(xscale="log", xlabel="images/s (training), and the share of the peak")
-    axes.set_yticks(range(len(rows)), list(rows))
-    axes.margins(x=0.1)
-    axes.invert_yaxis()
-    _number(axes.xaxis)
+        left.barh(place, speed["median"], xerr=errors, color=colour)
+        left.text(1.05 * high, place, f"{row['of_peak']['median']:.0%}", va="center")
+    left.set(xscale="log", xlabel="images/s (training), and the share of the peak")
+    left.set_yticks(range(len(rows)), list(rows))
+    left.margins(x=0.1)
+    left.invert_yaxis()
+    for name, curve in curves.items():
+        right.plot(list(curve), [speed["median"] for speed in curve.values()], "o-", label=name)
+    right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images/s (training)")
+    right.legend()
+    for axis in (left.xaxis, right.xaxis, right.yaxis):
+        _number(axis)
     figure.savefig(path, dpi=120)
 
 

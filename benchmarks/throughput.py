@@ -1,18 +1,16 @@
-"""How many images a second does the loop train, by precision, batch size and block size?
+"""How many images a second does the loop train, on CPU and GPU, by precision, batch size and block size?
 
 The network is Keras's MNIST example, and once a tower of wider convolutions. Every setting is a process of
-its own and they take turns. The share of the peak is that of the network's FLOPs (forward, and backward
-without the gradient of the images) in those of 2048 x 2048 matrix products of the same precision; of the
-input alone, that of its bytes in those of copying. Reports are the journal, TensorBoard and the bar, in
-training that evaluates every epoch.
+its own; those of a device and a precision take turns. The share of the peak is that of the network's FLOPs
+(forward, and backward without the gradient of the images) in those of 2048 x 2048 matrix products of the same
+precision; of the input alone, that of its bytes in those of copying. Reports are the journal, TensorBoard and
+the bar, in training that evaluates every epoch. Without a GPU the CPU alone is measured.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmarks import plots
 from benchmarks.harness import (
@@ -28,7 +26,9 @@ from benchmarks.harness import (
     write,
 )
 from benchmarks.peers import race, write_problem
+from mnist_core import device
 from mnist_core.data.datasets import load
+from mnist_core.errors import DeviceError, warn
 
 # Weights of each layer, and the places in an image where they are used.
 LAYERS = {
@@ -42,12 +42,16 @@ LAYERS = {
     ],
 }
 PRECISIONS = ("float32", "mixed_bfloat16")
-ROOFS = (*PRECISIONS, "copy")
 # An image is read as uint8, laid beside the others of its step, read again and written as float32.
 INPUT_BYTES = (1 + 1 + 1 + 4) * 28 * 28
-BASE = {"network": "keras_convnet", "batch_size": 128, "steps_per_block": 32}
+NETWORK, BATCH_SIZE, OTHER_SIZES = "keras_convnet", 128, (8, 32, 512, 2048)
+# A GPU has done a block of so few images before the next one is asked for.
+IMAGES_PER_BLOCK = {"cpu": 2**12, "gpu": 2**16}
+WARM_UP_IMAGES, MOST_WARM_UP = 2**15, 256
 # The reports of an evaluation need turns of an epoch or so.
 REPORTS_SECONDS = 10.0
+
+Settings = dict[str, Any]
 
 
 def flops(network: str) -> int:
@@ -56,61 +60,117 @@ def flops(network: str) -> int:
     return 3 * sum(forward) - forward[0]
 
 
-def title(precision: str, variation: dict[str, Any]) -> str:
-    """The name of a setting in the table."""
-    name = f"{precision}, batch {variation['batch_size']}, block {variation['steps_per_block']}"
-    if variation["network"] != BASE["network"]:
-        name += f", {variation['network']}"
-    return name + (f", {variation['only']} only" if "only" in variation else "")
+def base(kind: str, batch_size: int = BATCH_SIZE, **more: Any) -> Settings:
+    """A setting of the usual network with the usual block, in what ``more`` doesn't say."""
+    block = max(1, IMAGES_PER_BLOCK[kind] // batch_size)
+    return {"network": NETWORK, "batch_size": batch_size, "steps_per_block": block, **more}
 
 
-def variations(quick: bool) -> list[dict[str, Any]]:
+def variations(kind: str, quick: bool) -> list[Settings]:
     """The base, what differs from it in one thing, and the tower."""
     if quick:
-        return [BASE]
+        return [base(kind)]
+    block = base(kind)["steps_per_block"]
     return [
-        BASE,
-        {**BASE, "only": "compute"},
-        {**BASE, "only": "input"},
-        *({**BASE, "batch_size": size} for size in (32, 512)),
-        *({**BASE, "steps_per_block": steps} for steps in (1, 8, 128)),
-        {**BASE, "network": "tower", "steps_per_block": 8, "warm_up": 32},
+        base(kind),
+        base(kind, only="compute"),
+        base(kind, only="input"),
+        *(base(kind, size) for size in OTHER_SIZES),
+        *(base(kind, steps_per_block=steps) for steps in (1, block // 4, 4 * block)),
+        base(kind, network="tower", steps_per_block=8, warm_up=32),
     ]
 
 
+def title(settings: Settings) -> str:
+    """The name of a setting in the table."""
+    name = "{device}, {precision}, batch {batch_size}, block {steps_per_block}".format(**settings)
+    if settings["network"] != NETWORK:
+        name += f", {settings['network']}"
+    return name + (f", {settings['only']} only" if "only" in settings else "")
+
+
+def devices(wanted: str) -> list[str]:
+    """The kinds of device to measure.
+
+    Raises:
+      DeviceError: there is no GPU, and nothing else is wanted.
+    """
+    has_gpu = bool(device.describe()["gpus"])
+    if wanted == "gpu" and not has_gpu:
+        raise DeviceError(f"--device gpu: TensorFlow sees no GPU; {device.MORE}")
+    if wanted == "all" and not has_gpu:
+        warn(f"TensorFlow sees no GPU, the CPU alone is measured; {device.MORE}")
+    return [wanted] if wanted != "all" else ["cpu", "gpu"] if has_gpu else ["cpu"]
+
+
 def measured(
-    entries: dict[str, tuple[str, dict[str, Any]]], common: dict[str, Any], args: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Images a second of each setting, and what the roofs do a second, a figure a round.
+    common: Settings, settings: list[Settings], args: argparse.Namespace
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The rows of settings that share device and precision, and how much the roofs over them do a second.
 
     They take turns too: what slows the machine for a while slows both.
     """
-    ours = {name: (module, {**common, **settings}) for name, (module, settings) in entries.items()}
-    sizes = {name: settings["batch_size"] for name, (_, settings) in ours.items()}
-    limits = {name: ("roof", {"precision": name, "device": args.device}) for name in ROOFS}
-    speeds: dict[str, list[float]] = {name: [] for name in ours}
-    roofs: dict[str, list[float]] = {name: [] for name in limits}
-    with contest(ours) as contestants, contest(limits) as above:
-        steps = steps_for(args.seconds, contestants, sizes)
+    made = {title(common | one): common | one for one in settings}
+    roofs = {name: ("roof", common | {"precision": name}) for name in (common["precision"], "copy")}
+    speeds: dict[str, list[float]] = {name: [] for name in made}
+    limits: dict[str, list[float]] = {name: [] for name in roofs}
+    with contest({name: ("ours", one) for name, one in made.items()}) as contestants, contest(roofs) as above:
+        steps = steps_for(args.seconds, contestants, {name: one["batch_size"] for name, one in made.items()})
         for _ in range(args.rounds):
             for name, one in above.items():
-                roofs[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
+                limits[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
             for name, (answer,) in take_turns(contestants, 1, steps).items():
                 speeds[name].append(answer["images_per_second"])
-    return speeds, roofs
+    rows = {}
+    first = next(iter(speeds.values()))
+    for name, values in speeds.items():
+        one = made[name]
+        is_input = one.get("only") == "input"
+        amount = INPUT_BYTES if is_input else flops(one["network"])
+        roof = limits["copy" if is_input else one["precision"]]
+        rows[name] = {
+            **{
+                field: one[field]
+                for field in ("device", "precision", "network", "batch_size", "steps_per_block")
+            },
+            "only": one.get("only"),
+            "images_per_second": summary(values),
+            "of_base": ratios(values, first),
+            "of_peak": ratios([speed * amount for speed in values], roof),
+        }
+    return rows, {name: summary(values) for name, values in limits.items()}
 
 
-def with_reports(problem: Path, common: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    """How many times as fast the loop is with journal, TensorBoard and progress bar as without, by precision.
+def with_reports(common: Settings, args: argparse.Namespace) -> dict[str, Any]:
+    """How many times as fast the loop is with journal, TensorBoard and progress bar as without.
 
     It evaluates every epoch, either way.
     """
-    found = {}
-    for precision in PRECISIONS:
-        settings = {**BASE, "problem": str(problem), "precision": precision}
-        entries = {name: ("ours", {**settings, "reports": name == "with"}) for name in ("with", "without")}
-        speeds = race(entries, common, args.rounds, args.seconds if args.quick else REPORTS_SECONDS)
-        found[precision] = ratios(speeds["with"], speeds["without"])
+    settings = common | base(common["device"])
+    entries = {name: ("ours", {**settings, "reports": name == "with"}) for name in ("with", "without")}
+    speeds = race(entries, {}, args.rounds, args.seconds if args.quick else REPORTS_SECONDS)
+    return ratios(speeds["with"], speeds["without"])
+
+
+def by_batch_size(rows: dict[str, Any], kind: str, precision: str) -> dict[int, dict[str, Any]]:
+    """Images a second over the batch size, from the smallest one on, where a block has the usual images."""
+    found = {
+        row["batch_size"]: row["images_per_second"]
+        for row in rows.values()
+        if (row["device"], row["precision"], row["network"], row["only"]) == (kind, precision, NETWORK, None)
+        and row["steps_per_block"] == base(kind, row["batch_size"])["steps_per_block"]
+    }
+    return dict(sorted(found.items()))
+
+
+def overtaken_at(rows: dict[str, Any], precision: str) -> int | None:
+    """The batch size from which on the GPU has the higher median; None where it has not, or was not asked."""
+    slow, fast = (by_batch_size(rows, kind, precision) for kind in ("cpu", "gpu"))
+    found = None
+    for size in sorted(slow.keys() & fast.keys(), reverse=True):
+        if fast[size]["median"] <= slow[size]["median"]:
+            break
+        found = size
     return found
 
 
@@ -119,52 +179,74 @@ def measure(args: argparse.Namespace) -> None:
     if args.quick:
         args.rounds, args.seconds = 2, 0.4
     data = load(args.dataset)
-    entries = {}
+    kinds = devices(args.device)
+    rows: dict[str, Any] = {}
+    roofs: dict[str, Any] = {}
+    reports: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for variation in variations(args.quick):
-            problem = Path(folder) / f"{variation['batch_size']}.npz"
-            write_problem(problem, data, variation["batch_size"])
+        for size in (BATCH_SIZE, *OTHER_SIZES):
+            write_problem(Path(folder) / f"{size}.npz", data, size)
+        for kind in kinds:
+            settings = [
+                {
+                    "problem": str(Path(folder) / f"{one['batch_size']}.npz"),
+                    "warm_up": max(2 * one["steps_per_block"], warm_up(one["batch_size"])),
+                    **one,
+                }
+                for one in variations(kind, args.quick)
+            ]
             for precision in PRECISIONS:
-                settings = {**variation, "problem": str(problem), "precision": precision}
-                entries[title(precision, variation)] = ("ours", settings)
-        common = {"lr": 0.01, "dropout": 0.5, "warm_up": 256, "device": args.device}
-        speeds, roofs = measured(entries, common, args)
-        reports = with_reports(Path(folder) / f"{BASE['batch_size']}.npz", common, args)
-    rows = {}
-    for name, values in speeds.items():
-        settings = entries[name][1]
-        precision = settings["precision"]
-        is_input = settings.get("only") == "input"
-        amount, limit = (INPUT_BYTES, "copy") if is_input else (flops(settings["network"]), precision)
-        rows[name] = {
-            "images_per_second": summary(values),
-            "of_base": ratios(values, speeds[title(precision, BASE)]),
-            "of_peak": ratios([speed * amount for speed in values], roofs[limit]),
-        }
+                common = {"device": kind, "precision": precision, "lr": 0.01, "dropout": 0.5}
+                found, above = measured(common, settings, args)
+                rows |= found
+                roofs |= {f"{kind}, {name}": roof for name, roof in above.items()}
+                reports[f"{kind}, {precision}"] = with_reports(common | settings[0], args)
+    crossings = {precision: overtaken_at(rows, precision) for precision in PRECISIONS}
     body = {
         "dataset": data.name,
-        "device": args.device,
-        "peak_flops_per_second": {name: summary(roofs[name]) for name in PRECISIONS},
-        "copied_bytes_per_second": summary(roofs["copy"]),
+        "devices": kinds,
+        "roofs_per_second": roofs,
         "settings": rows,
         "with_reports_of_without": reports,
+        "gpu_overtakes_at_batch_size": crossings,
     }
     path = write("throughput", args.json, body)
-    plots.throughput(rows, path.with_suffix(".png"))
-    for name, values in roofs.items():
-        what = "copying: {:,.1f} GB/s" if name == "copy" else f"matrix products, {name}: {{:,.0f}} GFLOP/s"
-        print("peak of " + what.format(np.median(values) / 1e9))
-    print("images/s, as a share of the base setting [95 % interval], share of the peak")
-    for name, row in rows.items():
-        speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]
-        print(f"{name:48} {speed:8,.0f} {shown(row['of_base'])} {of_peak:6.1%}")
-    for precision, ratio in reports.items():
-        print(f"with reports, as a share of without, {precision}: {shown(ratio)}")
+    curves = {
+        f"{kind}, {precision}": by_batch_size(rows, kind, precision)
+        for kind in kinds
+        for precision in PRECISIONS
+    }
+    plots.throughput(rows, curves, path.with_suffix(".png"))
+    print_tables(body)
     print(path)
+
+
+def warm_up(batch_size: int) -> int:
+    """Steps after which a network of this batch size runs as it will."""
+    return min(MOST_WARM_UP, WARM_UP_IMAGES // batch_size)
+
+
+def print_tables(body: dict[str, Any]) -> None:
+    """Roofs, settings, what reports cost, and where a GPU is faster."""
+    for name, roof in body["roofs_per_second"].items():
+        unit = "GB/s of copying" if name.endswith("copy") else "GFLOP/s of matrix products"
+        print(f"{name}: {roof['median'] / 1e9:,.0f} {unit}")
+    print("images/s, as a share of the base setting [95 % interval], share of the peak")
+    for name, row in body["settings"].items():
+        speed, of_peak = row["images_per_second"]["median"], row["of_peak"]["median"]
+        print(f"{name:56} {speed:11,.0f} {shown(row['of_base'])} {of_peak:6.1%}")
+    for name, ratio in body["with_reports_of_without"].items():
+        print(f"with reports, as a share of without, {name}: {shown(ratio)}")
+    if len(body["devices"]) > 1:
+        for precision, size in body["gpu_overtakes_at_batch_size"].items():
+            print(
+                f"{precision}: "
+                + (f"the GPU is faster from batches of {size} on" if size else "the CPU is faster")
+            )
 
 
 if __name__ == "__main__":
     made = parser("throughput", __doc__)
     made.add_argument("--dataset", default="mnist", help="default: %(default)s")
-    add_turns(made, rounds=7, seconds=2.0)
+    add_turns(made, rounds=7, seconds=2.0, devices=("all", "cpu", "gpu"))
     main(made, measure)
