@@ -51,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
             # The system would take what is left of it by division.
             raise OverflowError("a port is 0 to 65535")
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        listener = socket.create_server(address[:2], family=family)
     except (OSError, OverflowError, UnicodeError) as error:
         # A label of a name that is empty, or longer than 63 letters, is none that could be encoded.
         reason = getattr(error, "strerror", None) or (
@@ -61,3 +61,7 @@ def listen(host: str, port: int) -> socket.socket:
             f"can't listen at --host {host} --port {port}: {reason}; "
             "name another host, or another port (0 takes a free one)"
         ) from error
+    # The connections inherit it. asyncio sets it for sockets whose protocol is named only, which this one's
+    # isn't: the body of an answer would wait 40 ms for the other side to confirm its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
