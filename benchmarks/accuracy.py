@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
+from benchmarks import plots
 from benchmarks.harness import RESULTS, main, parser, summary, write
 from mnist_core.config import read_json
 from mnist_core.errors import UsageError
@@ -64,7 +65,7 @@ def together(directories: list[Path]) -> float:
 
 
 def measure(args: argparse.Namespace, flags: list[str]) -> None:
-    """Runs the benchmark, writes its JSON, prints one line."""
+    """Runs the benchmark, writes its JSON and its plot, prints one line."""
     if args.seeds < 1:
         raise UsageError(f"--seeds must be at least 1, not {args.seeds}")
     if any(flag.split("=")[0] == "--seed" for flag in flags):
@@ -83,6 +84,7 @@ def measure(args: argparse.Namespace, flags: list[str]) -> None:
     body["runs"] = [{name: run[name] for name in kept} for run in runs]
     body["ensemble_accuracy"] = all_of_them
     path = write("accuracy", args.json or RESULTS / f"accuracy-{args.recipe}.json", body)
+    plots.accuracy(body, path.with_suffix(".png"))
     accuracy, seconds = body["test_accuracy"], body["train_seconds"]
     spread = ""
     if accuracy["interval_95"]:

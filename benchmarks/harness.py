@@ -25,7 +25,16 @@ from mnist_core.imports import import_tensorflow
 SCHEMA = 2
 RESULTS = Path("logs/bench")
 # The benchmarks with a function of their name in `benchmarks.plots`.
-PLOTTED = ("peers", "throughput", "time_to_accuracy", "scaling", "inference")
+PLOTTED = (
+    "accuracy",
+    "inference",
+    "peers",
+    "scaling",
+    "serve",
+    "throughput",
+    "time_to_accuracy",
+    "vision",
+)
 
 
 def parser(name: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:

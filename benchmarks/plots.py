@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 
 def peers(results: dict[str, Any], path: Path) -> None:
@@ -113,6 +113,58 @@ def inference(results: dict[str, Any], path: Path) -> None:
         right.plot(sizes, speeds, label=name, marker="o", markersize=3, linewidth=width)
     right.set(xscale="log", yscale="log", xlabel="batch size", ylabel="images/s (inference)")
     right.legend(fontsize="small")
+    figure.savefig(path, dpi=120)
+
+
+def accuracy(result: dict[str, Any], path: Path) -> None:
+    """Test accuracy of each seed, their mean with its 95 % interval, and that of all networks together."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    runs, mean = result["runs"], result["test_accuracy"]
+    axes.plot(
+        [run["seed"] for run in runs], [100 * run["test_accuracy"] for run in runs], "o", label="a seed"
+    )
+    axes.axhline(100 * mean["mean"], color="tab:blue", label=f"mean, {mean['mean']:.3%}")
+    if mean["interval_95"]:
+        low, high = mean["interval_95"]
+        axes.axhspan(100 * low, 100 * high, alpha=0.15, label="its 95 % interval")
+    if together := result["ensemble_accuracy"]:
+        axes.axhline(100 * together, color="tab:orange", label=f"all together, {together:.3%}")
+    axes.set(title=f"recipe {result['recipe']}", xlabel="seed", ylabel="test accuracy, %")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def vision(kinds: dict[str, Any], path: Path) -> None:
+    """The share of pictures of each kind that was read without a mistake."""
+    figure = Figure(figsize=(8, 1 + 0.22 * len(kinds)), layout="constrained")
+    axes = figure.subplots()
+    for place, row in enumerate(kinds.values()):
+        axes.barh(place, 100 * row["exact"], color="tab:orange")
+        axes.text(101, place, f"{row['exact']:.0%} of {row['n']}", va="center", fontsize="small")
+    axes.set(xlim=(0, 118), xlabel="read without a mistake, %")
+    axes.set_yticks(range(len(kinds)), list(kinds))
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    figure.savefig(path, dpi=120)
+
+
+def serve(clients: dict[str, Any], path: Path) -> None:
+    """Pictures a second, and how long an answer takes, p50 with marks up to p99, by how many clients ask."""
+    figure = Figure(figsize=(9, 2.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for place, row in enumerate(clients.values()):
+        left.barh(place, row["pictures_per_second"]["median"], color="tab:orange")
+        latencies = [row[name]["median"] for name in ("p50_ms", "p95_ms", "p99_ms")]
+        right.barh(place, latencies[0], color="tab:orange")
+        right.plot(latencies, [place] * 3, color="black", marker="|", linewidth=1)
+    left.set(xlabel="pictures/s", ylabel="clients")
+    right.set(xscale="log", xlabel="milliseconds to the answer, p50, p95, p99")
+    for axes in (left, right):
+        axes.set_yticks(range(len(clients)), list(clients))
+    _number(right.xaxis)
     figure.savefig(path, dpi=120)
 
 

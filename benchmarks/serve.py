@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks import plots
 from benchmarks.harness import main, parser, ratios, shown, summary, write
 from mnist_core.errors import MnistCoreError
 
@@ -30,7 +31,7 @@ BUSY_SECONDS = 0.05
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Runs the benchmark, writes its JSON, prints a table."""
+    """Runs the benchmark, writes its JSON and its plot, prints a table."""
     rounds, seconds = (1, 2.0) if args.quick else (args.rounds, args.seconds)
     found: dict[int, list[dict[str, Any]]] = {args.clients: [], 1: []}
     memory = []
@@ -54,6 +55,7 @@ def measure(args: argparse.Namespace) -> None:
     }
     body = {"seconds": seconds, "clients": loads, "gain": gain, "server_resident_mib": memory}
     path = write("serve", args.json, body)
+    plots.serve(loads, path.with_suffix(".png"))
     print("clients  pictures/s   p50 ms   p95 ms  per network call  statuses")
     for clients, row in loads.items():
         p50, p95, together = (

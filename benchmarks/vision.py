@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from benchmarks import paper
+from benchmarks import paper, plots
 from benchmarks.harness import main, parser, write
 from mnist_core.data.datasets import Split, load
 from mnist_core.imports import import_tensorflow
@@ -160,7 +160,7 @@ def labelled(folder: Path, table: str) -> list[tuple[Path, str]]:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Runs the benchmark, writes its JSON, prints a table."""
+    """Runs the benchmark, writes its JSON and its plot, prints a table."""
     import_tensorflow()
     from mnist_core.vision.predictor import Predictor
 
@@ -187,7 +187,9 @@ def measure(args: argparse.Namespace) -> None:
             if table == "single.csv":
                 add(f"{table} (single)", made(), single=True)
             add(table, made())
-    print(write("vision", args.json, {"split": args.split, "run": predictor.run.name, "kinds": results}))
+    path = write("vision", args.json, {"split": args.split, "run": predictor.run.name, "kinds": results})
+    plots.vision(results, path.with_suffix(".png"))
+    print(path)
 
 
 if __name__ == "__main__":
