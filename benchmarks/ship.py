@@ -41,9 +41,15 @@ def ship(args: argparse.Namespace) -> None:
     """Writes the folder that `runs.find_run` falls back to.
 
     Raises:
-      UsageError: the run held no images out. RuntimeError: its weights are too large; nothing was changed.
+      UsageError: the run isn't finished, or held no images out.
+      RuntimeError: its weights are too large; nothing was changed.
     """
     config = read_json(args.run / runs.CONFIG)
+    trained = runs.read_result(args.run)
+    if not trained:
+        raise UsageError(
+            f"{args.run} isn't finished; python -m runners.train --resume {args.run} goes on with it"
+        )
     if config.validation_size == 0:
         raise UsageError(
             f"{args.run} held no images out to fit the temperature on; name a run with a --validation-size"
@@ -62,7 +68,7 @@ def ship(args: argparse.Namespace) -> None:
     for variable in (model.head.kernel, model.head.bias):
         variable.assign(variable / factor)
     report = Evaluator(model)(data.test)
-    result = _result(args.run, model, report, factor)
+    result = _result(trained, model, report, factor)
     path = _save(model, int(result["steps"]), args.out)
     write_json(
         args.out / runs.CONFIG,
@@ -70,7 +76,7 @@ def ship(args: argparse.Namespace) -> None:
     )
     write_json(args.out / runs.RESULT, result)
     with atomic_write(args.out / "CARD.md") as file:
-        file.write(_card(args.run, result, path).encode())
+        file.write(_card(args.run, result, path, (len(data.train) - held_out, held_out)).encode())
     print(
         f"{path}: accuracy {report.accuracy:.2%}, "
         f"calibration error {report.calibration_error:.3%}, temperature {factor:.3f}"
@@ -113,12 +119,11 @@ def _model_config(model: Any) -> dict[str, Any]:
     return keras.saving.serialize_keras_object(model)
 
 
-def _result(run: Path, model: Any, report: Any, factor: float) -> dict[str, Any]:
+def _result(trained: dict[str, Any], model: Any, report: Any, factor: float) -> dict[str, Any]:
     digest = hashlib.sha256()
     for variable in model.trainable_variables:
         digest.update(variable.numpy().astype("<f4").tobytes())
     kept = ("dataset", "recipe", "model", "parameters", "epochs", "steps")
-    trained = runs.read_result(run) or {}
     return {
         **{name: trained[name] for name in kept},
         "precision": "float32",
@@ -133,8 +138,10 @@ def _result(run: Path, model: Any, report: Any, factor: float) -> dict[str, Any]
     }
 
 
-def _card(run: Path, result: dict[str, Any], path: Path) -> str:
+def _card(run: Path, result: dict[str, Any], path: Path, images: tuple[int, int]) -> str:
+    """The page beside the weights; ``images`` are how many it was trained on, and how many were held out."""
     config = read_json(run / runs.CONFIG)
+    kept, held_out = images
     file_hash, errors = hashlib.sha256(path.read_bytes()).hexdigest(), result["test_errors"]
     train = f"python -m runners.train --recipe {config.recipe}"
     command = shlex.split((run / "argv.txt").read_text())[1:]
@@ -146,7 +153,7 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
     )
     return f"""# The weights that come with mnist_core
 
-`{result["model"]}`, {result["parameters"]:,} parameters, trained on 55,000 of MNIST's training images alone.
+`{result["model"]}`, {result["parameters"]:,} parameters, from {kept:,} of MNIST's training images alone.
 
 | | |
 | --- | --- |
@@ -156,7 +163,7 @@ def _card(run: Path, result: dict[str, Any], path: Path) -> str:
 | file | `{path.name}`, {path.stat().st_size:,} bytes, sha256 `{file_hash}` |
 | weights | sha256 `{result["weights_sha256"]}` |
 | weights before calibration | sha256 `{result["trained_weights_sha256"]}` |
-| temperature | {result["temperature"]:.4f}, fitted on the 5,000 validation images |
+| temperature | {result["temperature"]:.4f}, fitted on the {held_out:,} validation images |
 | MNIST test accuracy | {result["test_accuracy"]:.2%}, {errors} of {result["test_count"]:,} wrong |
 | expected calibration error | {result["test_calibration_error"]:.3%} (15 bins, test images) |
 

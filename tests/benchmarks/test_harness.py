@@ -130,11 +130,15 @@ def test_the_old_weights_go_once_the_new_ones_are_there_and_small_enough(shipped
     assert path.is_file()
 
 
-def test_a_run_that_trained_on_all_images_is_not_shipped(shipped: Path, tmp_path: Path) -> None:
+def test_a_run_without_an_end_or_without_held_out_images_is_not_shipped(
+    shipped: Path, tmp_path: Path
+) -> None:
     before = content(shipped)
     (tmp_path / runs.CONFIG).write_text(json.dumps(Config(validation_size=0).to_json()))
-    done = spawn("-m", "benchmarks.ship", "--run", tmp_path, "--out", shipped)
-    assert "held no images out" in done.failure(2)
+    command = ("-m", "benchmarks.ship", "--run", tmp_path, "--out", shipped)
+    assert "isn't finished" in spawn(*command).failure(2)
+    (tmp_path / runs.RESULT).write_text('{"steps": 1}')
+    assert "held no images out" in spawn(*command).failure(2)
     assert content(shipped) == before
 
 
