@@ -172,7 +172,8 @@ def _trial(strength: np.ndarray) -> tuple[float, float, float]:
     labels, stats = components(mask)
     inked = np.flatnonzero(mask)
     part, count = labels.ravel()[inked], len(stats) + 1
-    ink = np.bincount(part, strength.ravel()[inked], minlength=count)[1:]
+    # What is only less bright than the paper may be brighter than its surroundings, and is no ink.
+    ink = np.bincount(part, np.maximum(strength.ravel()[inked], 0), minlength=count)[1:]
     everything = ink.sum()
     if levels.separation > 3 and fills(mask):
         return levels.goodness, everything, everything

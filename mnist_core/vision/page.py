@@ -20,6 +20,8 @@ SURE_ALONE = 0.75
 # Among digits, what is less likely to be one is none; LEAST_WIDE goes for what is so much wider than high.
 LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
 WIDEST = 1.7
+# Fewer pieces than FEW must all be so likely.
+FEW, LEAST_OF_FEW = 4, 0.6
 # Of a page's ink so much must be in pieces, and so many pieces must be SURE digits, at first sight and where
 # that showed none: noise, texture and text are many parts, few like digits.
 LEAST_INK = 0.5
@@ -103,12 +105,14 @@ def _digits(pieces: list[Piece], height: float, confidence: Confidence, least_sh
     whole = [piece for piece in pieces if piece.width < WIDE * piece.height]
     if whole and (confidence(whole) >= SURE).mean() < least_share:
         return []
+    count = len(pieces)
     pieces = resolved(pieces, height, confidence)
     if len(pieces) < 2:
         return []
     chances = confidence(pieces)
-    # Two or three pieces may as well be the strokes of a letter.
-    if (chances >= SURE).mean() < (1.0 if len(pieces) < 4 else least_share):
+    # Two or three pieces may as well be the strokes of a letter, the more so where they were cut apart.
+    least = LEAST_OF_FEW if len(pieces) == count else SURE
+    if (chances >= SURE).mean() < least_share or (len(pieces) < FEW and chances.min() < least):
         return []
     digits = [
         piece

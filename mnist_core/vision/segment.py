@@ -80,7 +80,13 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
         for i, (x, y, w, h, _) in enumerate(stats.tolist(), 1)
     ]
     pieces = _with_small_parts([piece for piece in pieces if piece.longest < 4 * height], height)
-    return [piece for piece in pieces if piece.longest >= SMALL * height], height, written
+    return [piece for piece in pieces if not _is_small(piece, height)], height, written
+
+
+def _is_small(piece: Piece, height: float) -> bool:
+    """Whether it is too small for a digit, or a flat dash."""
+    lying = piece.width > FLAT * piece.height
+    return (piece.height if lying else piece.longest) < SMALL * height
 
 
 def joined(a: Piece, b: Piece) -> Piece:

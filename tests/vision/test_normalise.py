@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_core.data.datasets import load
+from mnist_core.vision.ink import _trial
 from mnist_core.vision.normalise import find_ink
 from mnist_core.vision.sheet import Sheet
 from tests.vision.single import normalise
@@ -235,3 +236,9 @@ def test_pictures_of_any_shape_are_taken():
             x, y, width, height = ink.box
             assert 0 <= x < x + width <= shape[1]
             assert 0 <= y < y + height <= shape[0]
+
+
+def test_what_is_only_less_bright_than_bright_paper_has_a_measure_too():
+    strength = np.full((60, 60), -0.5, np.float32)
+    strength[20:40, 28:32] = -0.1
+    assert np.isfinite(_trial(strength)).all()

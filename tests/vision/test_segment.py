@@ -132,3 +132,23 @@ def test_what_is_likely_a_digit_stays_among_sure_ones(chance, count):
         return np.array([chance if piece is pieces[2] else 0.99 for piece in some])
 
     assert len(pages._digits(pieces, HEIGHT, judge, pages.LEAST_SHARE)) == count
+
+
+@pytest.mark.parametrize(("chance", "width", "count"), [(0.7, 14, 3), (0.5, 14, 0), (0.7, 90, 0)])
+def test_few_pieces_are_all_likely_digits_and_all_sure_ones_where_they_were_cut(chance, width, count):
+    first = np.zeros((HEIGHT, width), np.uint8)
+    # Two bars, held together by a thread.
+    first[:, :14] = first[:, -14:] = first[HEIGHT // 2] = 1
+    pieces = [Piece(first, 0, 0), *(Piece(np.ones((HEIGHT, 14), np.uint8), x, 0) for x in (120, 170))]
+
+    def judge(some: list[Piece]) -> np.ndarray:
+        return np.array([0.1 if one.width > 40 else chance if one.x < 100 else 0.99 for one in some])
+
+    found = pages._digits(pieces[: 3 if width < 40 else 2], HEIGHT, judge, pages.LEAST_SHARE)
+    assert len(found) == count
+
+
+def test_a_dash_is_no_piece():
+    page, rows = written()
+    page[340:345, 60:100] = 1
+    assert len(pieces_of(page)[0]) == sum(map(len, rows))
