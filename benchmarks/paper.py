@@ -127,6 +127,7 @@ def rows_of(
     pen: float | None = 4,
     slant: float = 0.0,
     uneven: float = 0.15,
+    pale: float = 0.0,
 ) -> np.ndarray:
     """Rows of digits as ink; float32 [height, width].
 
@@ -134,10 +135,13 @@ def rows_of(
       gap: least and largest distance of neighbours, as shares of the height; below 0 they may touch.
       slant: largest rise of a row, degrees.
       uneven: how much heights vary, a share.
+      pale: share of the digits by a pen of a third to two thirds of the ink.
     """
     lines = []
     for row in digits:
         inks = [_trimmed(stroke(one, round(height * (1 + rng.uniform(-uneven, uneven))), pen)) for one in row]
+        if pale:
+            inks = [ink * np.float32(rng.uniform(0.33, 0.67) if rng.random() < pale else 1) for ink in inks]
         line = np.zeros(
             (2 * height, sum(one.shape[1] for one in inks) + (len(inks) + 2) * height), np.float32
         )

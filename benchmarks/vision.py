@@ -59,6 +59,7 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
         "touching": {"gap": (-0.12, 0.25)},
         "slanted": {"slant": 9.0, "gap": (0.1, 0.6)},
         "uneven": {"uneven": 0.35},
+        "pens": {"pale": 0.3},
     }.get(kind, {"slant": 3.0, "gap": (0.08, 0.6)})
     ink = paper.rows_of([[image for image, _ in row] for row in drawn], rng, **options)
     text = "\n".join("".join(label for _, label in row) for row in drawn)
@@ -107,7 +108,7 @@ KINDS = {
         ),
         single,
     ),
-    **{f"page {kind}": page for kind in ("plain", "touching", "slanted", "uneven", "photo", "row")},
+    **{f"page {kind}": page for kind in ("plain", "touching", "slanted", "uneven", "pens", "photo", "row")},
     **{f"no {kind}": nothing for kind in ("blank", "letter", "word", "shape", "scribble", "texture")},
 }
 

@@ -1,13 +1,14 @@
 """All digits of a gray picture, row by row."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import numpy as np
 
 from mnist_core.vision.ink import WORKING_SIDE
 from mnist_core.vision.parts import THUMBNAIL, components, is_paper
-from mnist_core.vision.segment import Piece, pieces_of, rows_of
+from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
 from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
 
@@ -22,6 +23,9 @@ LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
 WIDEST = 1.7
 # Fewer pieces than FEW must all be so likely.
 FEW, LEAST_OF_FEW = 4, 0.6
+# Heights of a paler digit, as shares of the others', and its least width, as a share of its height: the lines
+# of squared paper look like ones.
+LEAST_FAINT, LARGEST_FAINT, NARROWEST_FAINT = 0.6, 1.6, 0.3
 # Of a page's ink so much must be in pieces, and so many pieces must be SURE digits, at first sight and where
 # that showed none: noise, texture and text are many parts, few like digits.
 LEAST_INK = 0.5
@@ -93,8 +97,36 @@ def find_rows(sheet: Sheet, recognise: Recognise, least_share: float = LEAST_SHA
     def confidence(some: list[Piece]) -> np.ndarray:
         return np.array([digit.probability for digit in asked_once(some)])
 
+    pieces = _with_faint(sheet, pieces, height, confidence)
     digits = _digits(pieces, height, confidence, least_share)
     return [asked_once(row) for row in rows_of(digits, height)]
+
+
+def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
+    """The pieces, and those of fainter ink beside them that are surely digits, too.
+
+    One threshold for a page loses the digits of a second, paler pen, or leaves fragments of them, which go.
+    """
+    sure = list(itertools.compress(pieces, confidence(pieces) >= SURE))
+    if len(sure) < 2:
+        return pieces
+    clear = {*sure, *(piece for piece in pieces if piece.width >= WIDE * piece.height)}
+    faint = [
+        piece
+        for piece in pieces_of(sheet.fainter(drawn(clear, sheet.mask.shape)))[0]
+        if LEAST_FAINT < piece.height / height < LARGEST_FAINT
+        and piece.width > NARROWEST_FAINT * piece.height
+        and any(_is_level(piece, other, height) for other in sure)
+    ]
+    found = list(itertools.compress(faint, confidence(faint) >= SURE))
+    kept = [piece for piece in pieces if piece in clear or all(distance(piece, one) for one in found)]
+    return kept + found
+
+
+def _is_level(a: Piece, b: Piece, height: float) -> bool:
+    """Whether two pieces may be neighbours in a row."""
+    x, y = np.abs(np.subtract(a.centre, b.centre))
+    return bool(y < 0.6 * height and x < 4 * height)
 
 
 def _digits(pieces: list[Piece], height: float, confidence: Confidence, least_share: float) -> list[Piece]:

@@ -98,6 +98,14 @@ def joined(a: Piece, b: Piece) -> Piece:
     return Piece(mask, x, y)
 
 
+def drawn(pieces: Iterable[Piece], shape: tuple[int, ...]) -> np.ndarray:
+    """A page of ``shape`` with nothing but the pieces; uint8, 1 where they are."""
+    mask = np.zeros(shape, np.uint8)
+    for piece in pieces:
+        mask[piece.y : piece.bottom, piece.x : piece.right] |= piece.mask
+    return mask
+
+
 def overlap(a: Piece, b: Piece) -> float:
     """How much of the narrower one lies above or below the other, as a share of its width."""
     return (min(a.right, b.right) - max(a.x, b.x)) / min(a.width, b.width)

@@ -12,6 +12,8 @@ from mnist_core.vision.parts import square, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
+# Faint ink reaches so much of the threshold of the clear one, and so many times what most paper is below.
+FAINTER, NOISE = 0.35, 1.3
 
 Box = tuple[int, int, int, int]
 
@@ -92,6 +94,16 @@ class Sheet:
     def larger(self, side: int) -> Self | None:
         """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""
         return self._seen(self.gray, self.left, self.top, self.look, is_inside=self.is_inside, side=side)
+
+    def fainter(self, clear: np.ndarray) -> np.ndarray:
+        """Ink that is fainter than the ``clear`` one, a mask as this sheet's, and doesn't belong to it."""
+        near = cv2.dilate(clear, square(5)) > 0
+        paper = self.strength[~near]
+        if not paper.size:
+            return np.zeros_like(clear)
+        # Of what is left nearly all is paper, too much for a threshold between two classes.
+        threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
+        return without_ruling((self.strength > threshold).astype(np.uint8)) * ~near
 
     def inside(self, box: Box) -> Self | None:
         """The paper in a box of the copy, without its edge; None where nothing is written on it."""

@@ -38,6 +38,14 @@ def test_pages_are_read_row_by_row(predictor, test_digits, kind):
 
 
 @pytest.mark.mnist
+def test_digits_of_a_paler_pen_are_not_lost(predictor, test_digits, monkeypatch):
+    with_them = score(predictor.read, pictures("page pens", 6, test_digits))["characters"]
+    monkeypatch.setattr(sheet, "FAINTER", 9.0)
+    without = score(predictor.read, pictures("page pens", 6, test_digits))["characters"]
+    assert with_them > max(0.95, without + 0.03)
+
+
+@pytest.mark.mnist
 def test_pages_that_show_no_digits_at_first_are_looked_at_again(predictor, test_digits):
     again = []
     for picture, text in pictures("page row", 5, test_digits, seed=2):
