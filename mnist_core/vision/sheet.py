@@ -13,7 +13,7 @@ from mnist_core.vision.parts import square, without_ruling
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
 # Faint ink reaches so much of the threshold of the clear one, and so many times what most paper is below.
-FAINTER, NOISE = 0.35, 1.3
+FAINTER, NOISE = 0.25, 1.3
 
 Box = tuple[int, int, int, int]
 
@@ -98,7 +98,7 @@ class Sheet:
     def fainter(self, clear: np.ndarray) -> np.ndarray:
         """Ink that is fainter than the ``clear`` one, a mask as this sheet's, and doesn't belong to it."""
         near = cv2.dilate(clear, square(5)) > 0
-        paper = self.strength[~near]
+        paper = self.strength[~near & (self.strength < self.threshold)]
         if not paper.size:
             return np.zeros_like(clear)
         # Of what is left nearly all is paper, too much for a threshold between two classes.
