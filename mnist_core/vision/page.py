@@ -107,6 +107,8 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
 
     One threshold for a page loses the digits of a second, paler pen, or leaves fragments of them, which go.
     """
+    if len(pieces) < 2:
+        return pieces
     sure = list(itertools.compress(pieces, confidence(pieces) >= SURE))
     if len(sure) < 2:
         return pieces
