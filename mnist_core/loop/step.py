@@ -1,7 +1,11 @@
-"""One step of training, as five small verbs. Override one to change what is learned."""
+"""One step of training, as five small verbs. Override one to change what is learned.
+
+AutoGraph doesn't rewrite them: what depends on a tensor's value is said by `tf.where`, `tf.cond` or a loop of
+TensorFlow's, as in the layers of Keras.
+"""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -123,12 +127,15 @@ class TrainStep:
         micro_size = -(-self.config.batch_size // replicas)
         gradients = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
         sums = {"loss": tf.zeros([]), "error_count": tf.zeros([])}
-        for begin in tf.range(0, tf.shape(batch.labels)[0], micro_size):
-            part = Batch(*(values[begin : begin + micro_size] for values in batch[:3]), batch.size)
-            more, scalars = self._prepared_gradients(part, step)
-            gradients = [total + one for total, one in zip(gradients, more, strict=True)]
-            sums = {name: sums[name] + scalars[name] for name in sums}
-        return gradients, sums
+        count = tf.shape(batch.labels)[0]
+
+        def add(begin: tf.Tensor, totals: Any) -> tuple[tf.Tensor, Any]:
+            end = begin + micro_size
+            part = Batch(*(values[begin:end] for values in batch[:3]), batch.size)
+            return end, tf.nest.map_structure(tf.add, totals, self._prepared_gradients(part, step))
+
+        _, totals = tf.while_loop(lambda begin, _: begin < count, add, (0, (gradients, sums)))
+        return totals
 
     def _side_by_side(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         """Sums gradients over the parts of a batch, none of which waits for another."""
