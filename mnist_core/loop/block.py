@@ -73,7 +73,7 @@ class Block:
             self._compiled.add(size)
 
     def _run(self, block: Any, first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # AutoGraph is for the loop below: it would take seconds over what a step calls, and hide it from traces.
+        # AutoGraph is for the loop below. On a step it would spend seconds, and hide it from tracebacks.
         one_step = tf.function(self._one_step, autograph=False)
         num_steps = self._feed.shape(block)[0]
         rows = tf.TensorArray(tf.float32, size=num_steps)

@@ -16,6 +16,8 @@ BOX = 20
 THINNEST_STROKE = 2.0
 # Of what an outline encloses, the share that a digit's hole may have before it is looked into.
 LARGE_HOLE = 0.3
+# What holds a circle as wide as this share of its longer side is not drawn in strokes.
+SOLID = 0.5
 # Widths and slants in which an image is shown to the network. People write wider digits than MNIST's writers;
 # chosen on the validation split and on digits of typefaces.
 VIEWS = ((0.85, 0.0), (0.75, 0.0), (0.85, 0.12), (0.85, -0.12))
@@ -32,6 +34,15 @@ def find_ink(sheet: Sheet) -> Ink | None:
         if ink:
             return ink
     return None if _is_solid(sheet, mask) else sheet.cut(mask)
+
+
+def shows_solid(sheet: Sheet) -> bool:
+    """Whether the one thing that is drawn is a disc, say, filled or not quite."""
+    mask = digit_mask(sheet.mask)
+    if mask is None:
+        return False
+    widest = 2 * cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3).max()
+    return widest > SOLID * max(cv2.boundingRect(mask)[2:]) or _is_solid(sheet, mask)
 
 
 def to_mnist(strength: np.ndarray) -> np.ndarray:

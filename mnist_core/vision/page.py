@@ -16,8 +16,8 @@ from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
 PAGE_SIDE = 1152
 # ... in the small copy they are lower than this.
 CLEAR_HEIGHT = 56
-# Of what stands alone there is less to fear than of a page's pieces.
-SURE_ALONE = 0.75
+# Of what stands alone there is less to fear than of a page's pieces; of the second look at it, more.
+SURE_ALONE, SURE_AGAIN = 0.75, 0.95
 # Among digits, what is less likely to be one is none; LEAST_WIDE goes for what is so much wider than high.
 LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
 WIDEST = 1.7

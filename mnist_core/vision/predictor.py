@@ -1,6 +1,7 @@
 """Reads digits in pictures with a trained network."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -9,8 +10,8 @@ import numpy as np
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
 from mnist_core.vision.ink import Look
-from mnist_core.vision.normalise import find_ink, to_mnist, views
-from mnist_core.vision.page import SURE_ALONE, SURE_SHARE, Digit, Page, find_rows
+from mnist_core.vision.normalise import find_ink, shows_solid, to_mnist, views
+from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, SURE_SHARE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image, to_gray
 from mnist_core.vision.sheet import Ink, Sheet
 
@@ -73,14 +74,29 @@ class Predictor:
             if rows := self._rows(sheet, single):
                 return _page(rows, sheet)
         sheets = Sheet.seen_in(gray)
-        sheet = next(sheets)
-        rows = self._rows(sheet, single)
-        if not rows and not single:
-            for other in filter(None, sheets):
-                if rows := find_rows(other, self._recognised, SURE_SHARE):
-                    sheet = other
-                    break
-        return _page(rows, sheet)
+        return self._likeliest(sheets) if single else self._first_that_shows_digits(sheets)
+
+    def _likeliest(self, sheets: Iterator[Sheet | None]) -> Page:
+        """The picture's one digit in the first look that shows it surely; without such a one, in the best."""
+        seen = next(sheets)
+        rows = self._rows(seen, single=True)
+        for sheet in filter(None, sheets):
+            if rows and rows[0][0].probability >= SURE_ALONE:
+                break
+            again = self._rows(sheet, single=True)
+            if again and (not rows or again[0][0].probability > rows[0][0].probability):
+                seen, rows = sheet, again
+        return _page(rows, seen)
+
+    def _first_that_shows_digits(self, sheets: Iterator[Sheet | None]) -> Page:
+        """The digits in the first look that shows some."""
+        first = next(sheets)
+        if rows := self._rows(first, single=False):
+            return _page(rows, first)
+        for sheet in filter(None, sheets):
+            if rows := find_rows(sheet, self._recognised, SURE_SHARE) or self._overlooked(sheet, first):
+                return _page(rows, sheet)
+        return _page([], first)
 
     def _rows(self, sheet: Sheet | None, single: bool) -> list[list[Digit]]:
         """The digits of a page, or the one digit of a picture; none where nothing, or none surely, is one."""
@@ -88,11 +104,25 @@ class Predictor:
             return []
         if not single and (rows := find_rows(sheet, self._recognised)):
             return rows
+        return self._alone(sheet, 0.0 if single else SURE_ALONE)
+
+    def _alone(self, sheet: Sheet, least: float) -> list[list[Digit]]:
+        """The one digit of a picture; none where it is less likely."""
         ink = find_ink(sheet)
         if ink is None:
             return []
         (digit,) = self._recognised([ink])
-        return [[digit]] if single or digit.probability >= SURE_ALONE else []
+        return [[digit]] if digit.probability >= least else []
+
+    def _overlooked(self, sheet: Sheet, first: Sheet | None) -> list[list[Digit]]:
+        """One digit that the first look passed over for something else, such as the light in the middle.
+
+        Bright ink where the first look was at dark one is what that encloses, and a solid thing has a rim.
+        """
+        dark_before = first is None or first.look.dark
+        if sheet.look.past_faint or dark_before > sheet.look.dark or (first and shows_solid(first)):
+            return []
+        return self._alone(sheet, SURE_AGAIN)
 
     def _recognised(self, inks: list[Ink]) -> list[Digit]:
         images = np.stack([to_mnist(ink.strength) for ink in inks])

@@ -134,6 +134,35 @@ def test_a_filled_disc_is_no_zero_but_a_ring_is(predictor):
         assert [predictor.read(picture).text for picture in pictures].count(text) >= len(pictures) - 1
 
 
+def lamp(stroke: list[tuple[int, int]]) -> np.ndarray:
+    """Paper under a lamp that is brighter than the stroke of a thin pen is dark."""
+    y, x = np.mgrid[:480, :640]
+    light = 120 + 60 * np.exp(-((x - 320) ** 2 + (y - 240) ** 2) / (2 * 120**2))
+    sheet = np.ascontiguousarray(light.astype(np.uint8))
+    cv2.polylines(sheet, [np.array(stroke)], False, 70, 2, cv2.LINE_AA)
+    noise = np.random.default_rng(0).normal(0, 2, light.shape)
+    return np.clip(sheet + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("at", [(200, 240), (320, 240), (340, 200)])
+def test_a_digit_is_found_where_the_light_was_taken_for_ink(predictor, at):
+    x, y = at
+    picture = lamp([(x, y), (x + 36, y), (x + 14, y + 60)])
+    assert not next(Sheet.seen_in(picture)).look.dark
+    page = predictor.read(picture)
+    assert page.text == predictor.read(picture, single=True).text == "7"
+    left, top, width, height = page.digits[0].box
+    assert max(abs(left - x), abs(top - y), abs(width - 36), abs(height - 60)) < 8
+
+
+def test_a_disc_is_no_digit_in_any_look_and_neither_is_the_light_of_a_lamp(predictor):
+    assert predictor.read(lamp([(0, 0), (0, 0)])).text == ""
+    # Its rim, which another look shows, would be a likely nought.
+    made = [picture for picture, _ in pictures("no shape", 23, Split(*draw(2, seed=0)), seed=5)]
+    assert [predictor.read(made[at]).text for at in (2, 9, 18, 22)] == [""] * 4
+    assert [predictor.read(made[at], single=True).text for at in (2, 9, 18, 22)] == ["0"] * 4
+
+
 def test_one_picture_taken_as_one_digit_gives_at_most_one(predictor):
     nothing = Split(*draw(2, seed=0))
     pages = [predictor.read(picture, single=True) for picture, _ in pictures("no word", 4, nothing)]
