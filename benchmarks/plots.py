@@ -169,7 +169,8 @@ def serve(clients: dict[str, Any], path: Path) -> None:
 
 
 def _number(axis: Axis) -> None:
-    """Marks 1, 2 and 5 of each power of ten on a logarithmic axis, in plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:,g}")
+    """Marks 1, 2 and 5 of each power of ten on a logarithmic axis, of a long one only 1, in plain numbers."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axis.set_minor_formatter(NullFormatter())

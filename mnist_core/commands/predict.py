@@ -12,7 +12,6 @@ from mnist_core.errors import InputError, UsageError, warn
 from mnist_core.imports import import_predictor
 
 if TYPE_CHECKING:
-    from mnist_core.vision.page import Page
     from mnist_core.vision.predictor import Predictor
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".pgm", ".ppm")
@@ -68,6 +67,8 @@ def expand(name: str) -> list[str]:
 
 
 def _read(predictor: "Predictor", path: str, args: argparse.Namespace, place: int) -> dict[str, Any]:
+    from mnist_core.vision.explain import explained
+    from mnist_core.vision.overlay import marked
     from mnist_core.vision.read import read_image
 
     try:
@@ -80,9 +81,9 @@ def _read(predictor: "Predictor", path: str, args: argparse.Namespace, place: in
         return {"path": path, "status": "error", "digits": [], "text": "", "message": reason}
     if args.annotate:
         name = "standard-input" if path == "-" else Path(path).name
-        _draw(Path(args.annotate) / f"{place + 1:04d}-{name}.png", gray, page, "annotated")
+        _write_png(Path(args.annotate) / f"{place + 1:04d}-{name}.png", marked(gray, page))
     if args.explain:
-        _draw(Path(args.explain), gray, page, "explained")
+        _write_png(Path(args.explain), explained(gray, page))
     digits = [
         {"digit": one.digit, "probability": one.probability, "box": list(one.box)} for one in page.digits
     ]
@@ -90,16 +91,15 @@ def _read(predictor: "Predictor", path: str, args: argparse.Namespace, place: in
     return {"path": path, "status": status, "digits": digits, "text": page.text, "message": message}
 
 
-def _draw(path: Path, gray: Any, page: "Page", how: str) -> None:
-    """Writes a drawing of module `explain`, whole or not at all."""
+def _write_png(path: Path, picture: Any) -> None:
+    """Writes a picture, whole or not at all."""
     from mnist_core.files import atomic_write
-    from mnist_core.vision import explain
     from mnist_core.vision.read import encode_png
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            file.write(encode_png(getattr(explain, how)(gray, page)))
+            file.write(encode_png(picture))
     except OSError as error:
         raise UsageError(f"{path} can't be written: {error.strerror}; name another place") from error
 

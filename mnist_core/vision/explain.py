@@ -1,34 +1,15 @@
-"""Pictures of what was seen: the digits marked, and the stages from a picture to the network."""
+"""A picture of what was seen at each stage, from a picture to the network."""
 
 import cv2
 import numpy as np
 
+from mnist_core.vision.overlay import marked
 from mnist_core.vision.page import Page
 from mnist_core.vision.read import shrink
 
-RED, BLACK = (40, 40, 220), (0, 0, 0)
 # Sides in pixels of a stage, of what the network got, and of the line of text above each.
 STAGE, SEEN, LINE = 360, 112, 18
 COLUMNS = 9
-
-
-def annotated(gray: np.ndarray, page: Page, side: int | None = None) -> np.ndarray:
-    """A picture with a box around each digit, and beside it what it is; uint8 BGR.
-
-    Args:
-      gray: uint8 [height, width].
-      side: longer side of the result, pixels; None keeps the picture's.
-    """
-    small = gray if side is None else shrink(gray, side)
-    picture = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR)
-    scale = max(small.shape) / max(gray.shape)
-    pen = max(1, round(max(small.shape) / 400))
-    for digit in page.digits:
-        x, y, width, height = (round(n * scale) for n in digit.box)
-        cv2.rectangle(picture, (x, y), (x + width, y + height), RED, pen)
-        size = max(0.4, height / 100)
-        cv2.putText(picture, f"{digit.digit}", (x, max(12, y - 3)), cv2.FONT_HERSHEY_SIMPLEX, size, RED, pen)
-    return picture
 
 
 def explained(gray: np.ndarray, page: Page) -> np.ndarray:
@@ -50,7 +31,7 @@ def explained(gray: np.ndarray, page: Page) -> np.ndarray:
         stages.append(("ink", 255 - np.uint8(255 * sheet.strength)))
         stages.append((f"above {sheet.threshold:.2f}", above))
         stages.append(("without ruling", 255 - 255 * sheet.mask))
-    stages.append((f"digits: {len(page.digits)}", annotated(gray, page, STAGE)))
+    stages.append((f"digits: {len(page.digits)}", marked(gray, page)))
     rows = [_row([_panel(name, shrink(image, STAGE), STAGE) for name, image in stages])]
     for first in range(0, len(page.digits), COLUMNS):
         digits = page.digits[first : first + COLUMNS]
@@ -73,7 +54,7 @@ def _panel(title: str, image: np.ndarray, side: int) -> np.ndarray:
     panel = np.full((side + LINE, side + 8, 3), 255, np.uint8)
     top, left = LINE + (side - image.shape[0]) // 2, (side - image.shape[1]) // 2
     panel[top : top + image.shape[0], left : left + image.shape[1]] = image
-    cv2.putText(panel, title, (2, LINE - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, BLACK, 1, cv2.LINE_AA)
+    cv2.putText(panel, title, (2, LINE - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return panel
 
 

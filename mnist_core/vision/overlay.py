@@ -17,15 +17,24 @@ ACCENT, TEXT, FAINT, GROUND, TRACK = (
 PANEL = 240
 
 
-def annotate(frame: np.ndarray, page: Page, frames_per_second: float, milliseconds: float) -> np.ndarray:
-    """A copy of uint8 [height, width, 3] BGR with the digits' boxes and probabilities and the pace."""
-    frame = frame.copy()
-    size = max(0.4, max(frame.shape[:2]) / 900)
+def marked(frame: np.ndarray, page: Page, *, probabilities: bool = False) -> np.ndarray:
+    """A copy in BGR of a gray or BGR uint8 picture, with a box around each digit and what it is."""
+    frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame.copy()
+    largest = max(frame.shape[:2]) / 900
     for one in page.digits:
         x, y, width, height = one.box
+        size = max(0.4, min(largest, height / 40))
         cv2.rectangle(frame, (x, y), (x + width, y + height), ACCENT, max(1, round(2 * size)))
         at = x, y - round(6 * size) if y > 26 * size else y + height + round(24 * size)
-        _outlined(frame, f"{one.digit} {one.probability:.0%}", at, size)
+        label = f"{one.digit} {one.probability:.0%}" if probabilities else f"{one.digit}"
+        _outlined(frame, label, at, size)
+    return frame
+
+
+def annotate(frame: np.ndarray, page: Page, frames_per_second: float, milliseconds: float) -> np.ndarray:
+    """A copy of uint8 [height, width, 3] BGR with the digits' boxes and probabilities and the pace."""
+    frame = marked(frame, page, probabilities=True)
+    size = max(0.4, max(frame.shape[:2]) / 900)
     pace = f"{frames_per_second:.0f} fps  {milliseconds:.1f} ms"
     _outlined(frame, pace, (round(8 * size), frame.shape[0] - round(10 * size)), 0.7 * size)
     return frame
