@@ -107,7 +107,7 @@ def test_the_results_table_is_the_committed_measurement() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("accuracy-*.json"):
         result = json.loads(path.read_text(encoding="utf-8"))
         accuracy, seconds = result["test_accuracy"], result["train_seconds"]
-        row = next(line for line in README.splitlines() if line.startswith(f"| `{result['recipe']}` |"))
+        row = next(line for line in README.splitlines() if line.startswith(f"| `{result['recipe']}`"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert f"{accuracy['mean']:.3%}".replace("%", " %") in cells
         assert f"{seconds['mean']:.1f} s" in cells
