@@ -12,6 +12,8 @@ import pytest
 
 from mnist_core.data.synthetic import draw
 from mnist_core.runs import SHIPPED
+from mnist_core.vision.overlay import marked
+from mnist_core.vision.page import Digit, Page
 from tests.invoke import ROOT, call, spawn
 
 DRAWN, LABELS = draw(200, seed=1)
@@ -160,6 +162,17 @@ def test_what_was_seen_is_drawn(tmp_path, capsys):
     stages = cv2.imread(str(sheet))
     assert stages.shape[0] > 400
     assert stages.shape[1] > 5 * 360
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (60, 40), (400, 300)])
+def test_the_name_of_a_digit_that_fills_its_picture_is_drawn_inside(shape):
+    height, width = shape
+    digit = Digit(7, 1.0, (2, 2, width - 4, height - 4), np.zeros(10), np.zeros((28, 28), np.uint8))
+    drawn = marked(np.zeros(shape, np.uint8), Page((digit,), "7"))
+    # White surrounds the name.
+    rows = np.flatnonzero((drawn.min(axis=2) > 120).any(axis=1))
+    assert 0 < rows.min() < rows.max() < height - 1
+    assert max(marked(np.zeros((4000, 3000), np.uint8), Page((), ""), side=360).shape) == 360
 
 
 def test_an_explanation_is_of_one_image(tmp_path, capsys):

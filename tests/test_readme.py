@@ -112,6 +112,10 @@ def test_the_results_table_is_the_committed_measurement() -> None:
         assert f"{accuracy['mean']:.3%}".replace("%", " %") in cells
         assert f"{seconds['mean']:.1f} s" in cells
         assert str(accuracy["n"]) in cells
+    for path in (ROOT / "benchmarks" / "results").glob("precision-*.json"):
+        accuracy = json.loads(path.read_text(encoding="utf-8"))["test_accuracy"]
+        for value in (accuracy["mean"], accuracy["sd"]):
+            assert f"{value:.3%}".replace("%", " %") in README
 
 
 MIDDLES = (("median", "median_interval_95"), ("mean", "interval_95"), ("exponent", "interval_95"))

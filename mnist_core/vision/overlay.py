@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from mnist_core.vision.page import Digit, Page
+from mnist_core.vision.read import shrink
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # BGR.
@@ -17,17 +18,27 @@ ACCENT, TEXT, FAINT, GROUND, TRACK = (
 PANEL = 240
 
 
-def marked(frame: np.ndarray, page: Page, *, probabilities: bool = False) -> np.ndarray:
-    """A copy in BGR of a gray or BGR uint8 picture, with a box around each digit and what it is."""
+def marked(
+    frame: np.ndarray, page: Page, *, probabilities: bool = False, side: int | None = None
+) -> np.ndarray:
+    """A copy in BGR of a gray or BGR uint8 picture, with a box around each digit and what it is.
+
+    Args:
+      probabilities: and how likely it is.
+      side: the longer side of the copy is at most so many pixels; None keeps the picture's.
+    """
+    scale = min(1.0, side / max(frame.shape[:2])) if side else 1.0
+    frame = shrink(frame, side) if side else frame
     frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame.copy()
     largest = max(frame.shape[:2]) / 900
     for one in page.digits:
-        x, y, width, height = one.box
+        x, y, width, height = (round(n * scale) for n in one.box)
         size = max(0.4, min(largest, height / 40))
         cv2.rectangle(frame, (x, y), (x + width, y + height), ACCENT, max(1, round(2 * size)))
-        at = x, y - round(6 * size) if y > 26 * size else y + height + round(24 * size)
+        above, below, within = y - round(6 * size), y + height + round(24 * size), y + round(22 * size)
+        line = above if y > 26 * size else below if below < len(frame) else within
         label = f"{one.digit} {one.probability:.0%}" if probabilities else f"{one.digit}"
-        _outlined(frame, label, at, size)
+        _outlined(frame, label, (x, line), size)
     return frame
 
 

@@ -78,10 +78,12 @@ class Predictor:
 
     def _likeliest(self, sheets: Iterator[Sheet | None]) -> Page:
         """The picture's one digit in the first look that shows it surely; without such a one, in the best."""
-        seen = next(sheets)
+        seen, others = next(sheets), filter(None, sheets)
         rows = self._rows(seen, single=True)
-        for sheet in filter(None, sheets):
-            if rows and rows[0][0].probability >= SURE_ALONE:
+        # Each look takes time: none more than needed.
+        while not rows or rows[0][0].probability < SURE_ALONE:
+            sheet = next(others, None)
+            if sheet is None:
                 break
             again = self._rows(sheet, single=True)
             if again and (not rows or again[0][0].probability > rows[0][0].probability):
@@ -117,10 +119,12 @@ class Predictor:
     def _overlooked(self, sheet: Sheet, first: Sheet | None) -> list[list[Digit]]:
         """One digit that the first look passed over for something else, such as the light in the middle.
 
-        Bright ink where the first look was at dark one is what that encloses, and a solid thing has a rim.
+        Bright ink where the first look was at dark one is what that encloses, a solid thing has a rim, and to
+        pass faint marks over is for pages.
         """
-        dark_before = first is None or first.look.dark
-        if sheet.look.past_faint or dark_before > sheet.look.dark or (first and shows_solid(first)):
+        if sheet.look.past_faint:
+            return []
+        if first and ((first.look.dark and not sheet.look.dark) or shows_solid(first)):
             return []
         return self._alone(sheet, SURE_AGAIN)
 

@@ -28,6 +28,14 @@ class AbsoluteError(TrainStep):
         return tf.reduce_mean(tf.abs(logits - tf.one_hot(batch.labels, 10)))
 
 
+class Branching(TrainStep):
+    """Asks Python about a tensor."""
+
+    def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        loss = super().loss(batch, logits)
+        return loss if loss > 1 else 2 * loss
+
+
 class Inverted(TrainStep):
     """Sees white for black."""
 
@@ -149,3 +157,8 @@ def test_the_rate_of_step_k_is_the_schedule_at_k() -> None:
     trainer.fit()
     expected = [float(trainer._step.schedule(tf.constant(step, tf.int64))) for step in range(10)]
     np.testing.assert_allclose(recorder.scalars("learning_rate"), expected, rtol=1e-5)
+
+
+def test_a_verb_is_traced_as_it_is_written():
+    with pytest.raises(tf.errors.OperatorNotAllowedInGraphError, match="loss > 1"):
+        make(**BARE, step=Branching).fit()

@@ -6,7 +6,6 @@ traceback, two seconds for one file or 2 GiB in all end it, and the file is kept
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 import atheris
@@ -19,6 +18,8 @@ with atheris.instrument_imports(include=["PIL", "mnist_core"]):
 
 # A header may well be damaged into one that claims more, which takes longer by right.
 MOST_PIXELS = 4_000_000
+# Of the files that led to something new, and of those that ended it.
+FOLDER = Path("logs/fuzz")
 
 
 def read(data: bytes) -> None:
@@ -35,11 +36,12 @@ def read(data: bytes) -> None:
 
 def main() -> None:
     """Runs until the time given is over, or something is wrong."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number, data in enumerate(originals(np.random.default_rng(0))):
-            (Path(folder) / str(number)).write_bytes(data)
-        atheris.Setup([sys.argv[0], "-timeout=2", "-rss_limit_mb=2048", *sys.argv[1:], folder], read)
-        atheris.Fuzz()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for number, data in enumerate(originals(np.random.default_rng(0))):
+        (FOLDER / f"original-{number}").write_bytes(data)
+    flags = ["-timeout=2", "-rss_limit_mb=2048", f"-artifact_prefix={FOLDER}/"]
+    atheris.Setup([sys.argv[0], *flags, *sys.argv[1:], str(FOLDER)], read)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
