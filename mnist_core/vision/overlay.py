@@ -27,9 +27,9 @@ def marked(
       probabilities: and how likely it is.
       side: the longer side of the copy is at most so many pixels; None keeps the picture's.
     """
-    scale = min(1.0, side / max(frame.shape[:2])) if side else 1.0
-    frame = shrink(frame, side) if side else frame
-    frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR) if frame.ndim == 2 else frame.copy()
+    small = shrink(frame, side) if side else frame
+    scale = max(small.shape[:2]) / max(frame.shape[:2])
+    frame = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR) if small.ndim == 2 else small.copy()
     largest = max(frame.shape[:2]) / 900
     for one in page.digits:
         x, y, width, height = (round(n * scale) for n in one.box)

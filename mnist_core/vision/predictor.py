@@ -81,10 +81,7 @@ class Predictor:
         seen, others = next(sheets), filter(None, sheets)
         rows = self._rows(seen, single=True)
         # Each look takes time: none more than needed.
-        while not rows or rows[0][0].probability < SURE_ALONE:
-            sheet = next(others, None)
-            if sheet is None:
-                break
+        while (not rows or rows[0][0].probability < SURE_ALONE) and (sheet := next(others, None)):
             again = self._rows(sheet, single=True)
             if again and (not rows or again[0][0].probability > rows[0][0].probability):
                 seen, rows = sheet, again

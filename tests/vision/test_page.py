@@ -138,7 +138,7 @@ def lamp(stroke: list[tuple[int, int]]) -> np.ndarray:
     """Paper under a lamp that is brighter than the stroke of a thin pen is dark."""
     y, x = np.mgrid[:480, :640]
     light = 120 + 60 * np.exp(-((x - 320) ** 2 + (y - 240) ** 2) / (2 * 120**2))
-    sheet = np.ascontiguousarray(light.astype(np.uint8))
+    sheet = light.astype(np.uint8)
     cv2.polylines(sheet, [np.array(stroke)], False, 70, 2, cv2.LINE_AA)
     noise = np.random.default_rng(0).normal(0, 2, light.shape)
     return np.clip(sheet + noise, 0, 255).astype(np.uint8)
