@@ -16,7 +16,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from scipy import stats
 
-from mnist_core import device
+from mnist_core import environment
 from mnist_core.cli import Parser
 from mnist_core.errors import MnistCoreError, warn
 from mnist_core.files import write_json
@@ -152,7 +152,7 @@ def write(name: str, path: Path | None, body: dict[str, Any]) -> Path:
         "benchmark": name,
         "date": datetime.date.today().isoformat(),
         "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
-        "environment": device.describe(),
+        "environment": environment.describe(),
     }
     write_json(path, {**head, **body})
     return path

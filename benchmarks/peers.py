@@ -31,7 +31,8 @@ from benchmarks.harness import (
     write,
 )
 from mnist_core import device
-from mnist_core.data.datasets import Dataset, load
+from mnist_core.data.datasets import load
+from mnist_core.data.split import Dataset
 from mnist_core.errors import UsageError, warn
 from mnist_core.imports import import_tensorflow
 

@@ -56,7 +56,8 @@ def ship(args: argparse.Namespace) -> None:
         )
     import_tensorflow()
     from mnist_core import device
-    from mnist_core.data.datasets import hold_out, load
+    from mnist_core.data.datasets import load
+    from mnist_core.data.split import hold_out
     from mnist_core.loop.evaluator import Evaluator
 
     device.choose("cpu", "float32")

@@ -26,7 +26,7 @@ from benchmarks.harness import (
     write,
 )
 from benchmarks.peers import race, write_problem
-from mnist_core import device
+from mnist_core import device, environment
 from mnist_core.data.datasets import load
 from mnist_core.errors import DeviceError, warn
 
@@ -95,7 +95,7 @@ def devices(wanted: str) -> list[str]:
     Raises:
       DeviceError: there is no GPU, and nothing else is wanted.
     """
-    has_gpu = bool(device.describe()["gpus"])
+    has_gpu = bool(environment.describe()["gpus"])
     if wanted == "gpu" and not has_gpu:
         raise DeviceError(f"--device gpu: TensorFlow sees no GPU; {device.MORE}")
     if wanted == "all" and not has_gpu:

@@ -84,12 +84,14 @@ def measure(args: argparse.Namespace) -> None:
     rows = {}
     for name, all_ in traces.items():
         seconds = [trace[-1][0] for trace in all_]
+        # Who takes long may have fewer turns than ours, or more.
+        pairs = list(zip(seconds, (trace[-1][0] for trace in traces[RACED]), strict=False))
         rows[name] = {
             "target": OURS[name][0] if name in OURS else OURS[RACED][0],
             "warm_seconds": summary(seconds),
             "test_accuracy": summary([trace[-1][1] for trace in all_]),
             "traces": all_,
-            "ours_is_faster_by": ratios(seconds, [trace[-1][0] for trace in traces[RACED][: len(seconds)]]),
+            "ours_is_faster_by": ratios(*zip(*pairs, strict=True)),
         }
         if name in started:
             rows[name]["cold_seconds"] = summary(started[name])

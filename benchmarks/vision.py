@@ -15,12 +15,15 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from benchmarks import paper, plots
+from benchmarks import paper, plots, writing
 from benchmarks.harness import main, parser, write
-from mnist_core.data.datasets import Split, load
+from mnist_core.data.datasets import load
+from mnist_core.data.split import Split
 from mnist_core.imports import import_tensorflow
 from mnist_core.runs import SHIPPED
 
+# How people write dates, times, numbers and sums; 0 is any digit.
+SIGNED = ("000-0000", "00-00-0000", "0.00", "00.0000", "0,000", "00:00", "0+0=0", "00-0=00")
 NO_DIGITS = list("ABCDEFGHKMNPQRTUVWXYabdefhkmnpqrtuvwxy&%@#?")
 
 
@@ -29,7 +32,7 @@ def single(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: s
     image, label = digits()
     height = int(rng.integers(60, 240))
     pen = {"thin": 1.0, "thick": 0.22 * height}.get(kind, max(2.0, height * rng.uniform(0.03, 0.12)))
-    ink = paper.stroke(image, height, pen)
+    ink = writing.stroke(image, height, pen)
     if kind == "tiny":
         return 255 - cv2.resize(
             image[3:25, 3:25], (int(rng.integers(10, 22)),) * 2, interpolation=cv2.INTER_AREA
@@ -52,7 +55,11 @@ def single(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: s
 def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str) -> tuple[np.ndarray, str]:
     """A picture of rows of digits and its text."""
     count = 1 if kind == "row" else int(rng.integers(2, 6))
-    drawn = [[digits() for _ in range(int(rng.integers(2, 9)))] for _ in range(count)]
+    if kind == "signs":
+        patterns = [str(rng.choice(SIGNED)) for _ in range(count)]
+    else:
+        patterns = ["0" * int(rng.integers(2, 9)) for _ in range(count)]
+    drawn = [[digits() if sign == "0" else (sign, "") for sign in pattern] for pattern in patterns]
     height = int(rng.integers(40, 90))
     options: dict[str, Any] = {"height": height, "pen": max(1.5, height * rng.uniform(0.04, 0.11))}
     options |= {
@@ -61,7 +68,7 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
         "uneven": {"uneven": 0.35},
         "pens": {"pale": 0.3},
     }.get(kind, {"slant": 3.0, "gap": (0.08, 0.6)})
-    ink = paper.rows_of([[image for image, _ in row] for row in drawn], rng, **options)
+    ink = writing.rows_of([[one for one, _ in row] for row in drawn], rng, **options)
     text = "\n".join("".join(label for _, label in row) for row in drawn)
     style = paper.Style.draw(rng) if kind in ("photo", "row") else paper.Style(pen=int(rng.integers(5)))
     return paper.photo(ink, style, rng), text
@@ -79,10 +86,10 @@ def nothing(
         return cv2.resize(small, (400, 400), interpolation=cv2.INTER_CUBIC), ""
     ink = {
         "blank": lambda: np.zeros((3 * height, 4 * height), np.float32),
-        "letter": lambda: paper.letters(str(rng.choice(NO_DIGITS)), height, rng),
-        "word": lambda: paper.letters("".join(rng.choice(NO_DIGITS, int(rng.integers(3, 7)))), height, rng),
-        "shape": lambda: paper.shape(height, rng),
-        "scribble": lambda: paper.scribble(height, rng),
+        "letter": lambda: writing.letters(str(rng.choice(NO_DIGITS)), height, rng),
+        "word": lambda: writing.letters("".join(rng.choice(NO_DIGITS, int(rng.integers(3, 7)))), height, rng),
+        "shape": lambda: writing.shape(height, rng),
+        "scribble": lambda: writing.scribble(height, rng),
     }[kind]()
     return paper.photo(ink, style, rng), ""
 
@@ -108,7 +115,10 @@ KINDS = {
         ),
         single,
     ),
-    **{f"page {kind}": page for kind in ("plain", "touching", "slanted", "uneven", "pens", "photo", "row")},
+    **{
+        f"page {kind}": page
+        for kind in ("plain", "signs", "touching", "slanted", "uneven", "pens", "photo", "row")
+    },
     **{f"no {kind}": nothing for kind in ("blank", "letter", "word", "shape", "scribble", "texture")},
 }
 
@@ -122,7 +132,7 @@ def pictures(kind: str, count: int, split: Split, seed: int = 0) -> Iterator[tup
             while True:
                 at = int(rng.integers(len(split.labels)))
                 image, label = split.images[at], str(split.labels[at])
-                if paper.legible(image, label):
+                if writing.legible(image, label):
                     return image, label
 
         yield KINDS[kind](rng, draw, kind.rsplit(maxsplit=1)[-1])

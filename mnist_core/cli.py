@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from mnist_core import __version__
-from mnist_core.config import Config, flag, read_toml
+from mnist_core.config import Config, read_toml
 from mnist_core.errors import InterruptedRunError, MnistCoreError, UsageError, discard, warn
-from mnist_core.recipes import RECIPES, recipe
+from mnist_core.recipes import recipe
+from mnist_core.settings import flag
 
 COMMANDS = ("train", "evaluate", "predict", "live", "serve", "plot", "export", "doctor")
 
@@ -151,7 +152,7 @@ def _add_field(group: Any, field: dataclasses.Field) -> None:
         options["action"] = argparse.BooleanOptionalAction
     else:
         options |= {"type": kinds[0], "metavar": field.name.rsplit("_", 1)[-1].upper()}
-        choices = tuple(RECIPES) if field.name == "recipe" else field.metadata["choices"]
+        choices = field.metadata["choices"]
         if choices:
             options["metavar"] = "{" + ",".join(choices) + "}"
             options["choices"] = choices

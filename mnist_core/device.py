@@ -1,27 +1,16 @@
-"""The device and the precision that a program computes with, and what else computes here."""
+"""The device and the precision that a program computes with."""
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import os
-import platform
 import re
-import subprocess
-from pathlib import Path
 from typing import Any
 
-from mnist_core import __version__
 from mnist_core.config import PRECISIONS
-from mnist_core.diagnosis import backend_problem, driver_version, gpu_memory_gib, why_no_gpu
+from mnist_core.diagnosis import backend_problem, why_no_gpu
+from mnist_core.environment import cores, cpu_features, cpu_name, gpu_facts
 from mnist_core.errors import DeviceError, UsageError
 
-CPUINFO = Path("/proc/cpuinfo")
-CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16")
-# TensorFlow's and its neighbours'. Not every TF_*: Terraform keeps secrets in TF_VAR_* and TF_TOKEN_*.
-VARIABLES = re.compile(
-    r"TF_(CONFIG|DETERMINISTIC_OPS|(CPP|XLA|GPU|CUDNN|FORCE|ENABLE|DISABLE|USE|NUM)_.*)|XLA_FLAGS"
-    r"|CUDA_VISIBLE_DEVICES|CUDA_DEVICE_ORDER|NVIDIA_TF32_OVERRIDE|OMP_NUM_THREADS|KERAS_BACKEND|KERAS_HOME"
-)
 MORE = "python -m runners.doctor tells more"
 
 
@@ -100,52 +89,10 @@ def limit_threads(count: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(count)
 
 
-def describe() -> dict[str, Any]:
-    """What computes here, as JSON values: versions, CPU, GPUs, driver, environment variables, commit.
-
-    Where TensorFlow can't be imported, its version is None and there are no GPUs.
-    """
-    try:
-        import tensorflow as tf
-    except Exception:  # `diagnosis.diagnose` tells why.
-        tf = None
-    build = tf.sysconfig.get_build_info() if tf else {}
-    return {
-        "mnist_core": __version__,
-        "git_commit": git_commit(Path(__file__).parents[1]),
-        "python": platform.python_version(),
-        "tensorflow": tf and tf.__version__,
-        "keras": _version("keras"),
-        "numpy": _version("numpy"),
-        "cuda_version": build.get("cuda_version"),
-        "cudnn_version": build.get("cudnn_version"),
-        "platform": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": cores(),
-        "cpu_features": _cpu_features(),
-        "gpus": [_gpu_facts(tf.config, gpu) for gpu in tf.config.list_physical_devices("GPU")] if tf else [],
-        "driver": driver_version(),
-        "environment": {name: os.environ[name] for name in sorted(os.environ) if VARIABLES.fullmatch(name)},
-    }
-
-
-def git_commit(checkout: Path) -> str | None:
-    """The commit of a checkout, with ``-dirty`` where its tracked files differ; None outside of one."""
-    # An installed package may lie inside somebody else's checkout.
-    if not (checkout / ".git").exists():
-        return None
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
 def _use_cpu(config: Any, precision: str, parts: int | None, note: str) -> Device:
-    native = not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_features())
+    native = not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_features())
     count = cores()
-    description = f"{_cpu_name()}, {count} core{'s' if count > 1 else ''}"
+    description = f"{cpu_name()}, {count} core{'s' if count > 1 else ''}"
     parts = parts or min(count, 2)
     limit_threads(max(1, count // parts))
     return _device("/CPU:0", description, precision, native, parts=parts, note=note)
@@ -169,7 +116,7 @@ def _use_gpu(config: Any, number: int, precision: str, parts: int | None) -> Dev
         except (RuntimeError, ValueError):
             # Initialised already, or split into logical devices: it works, only less frugally.
             note = "it was set up earlier without memory growth"
-    facts = _gpu_facts(config, gpus[number])
+    facts = gpu_facts(config, gpus[number])
     native = float(facts["compute_capability"] or 0) >= 8
     memory = f", {facts['memory_gib']} GiB" if facts["memory_gib"] else ""
     return _device(f"/GPU:{number}", facts["name"] + memory, precision, native, parts=parts or 1, note=note)
@@ -193,43 +140,3 @@ def _device(name: str, description: str, precision: str, native: bool, *, parts:
     elif (precision == "mixed_bfloat16" and not native) or (precision == "mixed_float16" and kind == "CPU"):
         why = f"{precision} is slow on this {kind}"
     return Device(name, kind.lower(), description, precision, parts, "; ".join(filter(None, [note, why])))
-
-
-def _gpu_facts(config: Any, gpu: Any) -> dict[str, Any]:
-    details = config.experimental.get_device_details(gpu)
-    capability = details.get("compute_capability")
-    return {
-        "name": details.get("device_name", gpu.name),
-        "compute_capability": capability and "{}.{}".format(*capability),
-        "memory_gib": gpu_memory_gib(int(gpu.name.rsplit(":", 1)[1])),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)  # Without importing it.
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def cores() -> int:
-    """Logical cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cpu_name() -> str:
-    name = _cpuinfo().get("model name") or platform.processor() or platform.machine()
-    return " ".join(name.split())
-
-
-def _cpu_features() -> list[str]:
-    """The instruction sets that matter here; empty where the system isn't Linux on x86."""
-    flags = _cpuinfo().get("flags", "").split()
-    return [feature for feature in CPU_FEATURES if feature in flags]
-
-
-def _cpuinfo() -> dict[str, str]:
-    """What the kernel says about the first core."""
-    text = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
-    fields = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
-    return {key.strip(): value.strip() for key, _, value in fields}

@@ -32,7 +32,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "tta": True,
     },
     "tiny": {"model": "tinynet", "epochs": 15, "lr": 0.2, "weight_decay": 2e-4},
-    # 99 % in seconds: little is seen twice, so that nothing is gained by changing it.
+    # 99 % in seconds: in under two epochs augmentation gains nothing.
     "quick": {
         "model": "quicknet",
         "epochs": 2,

@@ -18,14 +18,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnist_core.config import Config, flag, read_json
+from mnist_core.config import CONFIG, Config, read_json
 from mnist_core.errors import InputError, UsageError, warn
 from mnist_core.files import atomic_write, write_json
+from mnist_core.settings import flag
 
 if TYPE_CHECKING:
     import keras
 
-CONFIG, ENVIRONMENT, RESULT = "config.json", "environment.json", "result.json"
+ENVIRONMENT, RESULT = "environment.json", "result.json"
 METRICS = "metrics.jsonl"
 STAMP = re.compile(r"\d{8}-\d{6}(?=-)")
 # The weights that come with the package, laid out as a run.

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from mnist_core import __version__, cli, imports
-from mnist_core.config import Config, flag
+from mnist_core.config import Config
 from mnist_core.loop.checkpoint import Checkpoints
+from mnist_core.settings import flag
 from tests.forks import wait_until
 from tests.invoke import ROOT, Done, call, leftovers, spawn
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from mnist_core.config import Config, flag, period_steps, read_json, read_toml
+from mnist_core.config import Config, read_json, read_toml
 from mnist_core.errors import InputError, MnistCoreError, UsageError
 from mnist_core.recipes import RECIPES, recipe
+from mnist_core.settings import flag, period_steps
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 PERIODS = ("eval_every", "checkpoint_every")
@@ -55,6 +56,12 @@ def test_the_defaults_are_the_default_recipe():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_valid_and_recorded(name):
     assert Config.from_mapping(recipe(name)).recipe == name
+
+
+def test_a_recipe_may_be_changed_in_python():
+    assert Config.from_recipe("best", epochs=3) == Config.from_mapping({**recipe("best"), "epochs": 3})
+    with pytest.raises(UsageError, match="unknown key 'epoch'"):
+        Config.from_recipe("best", epoch=3)
 
 
 def test_a_recipe_that_is_not_there_is_a_usage_error_that_lists_them():
@@ -189,7 +196,10 @@ def test_json_brings_every_field_back(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "5", "null", b"\xff\xfe", '{"nope": 1}', '{"lr": "x"}', '{"lr": NaN}', '{"keep": 1e999}'],
+    [
+        *("", "{", "[]", "5", "null", b"\xff\xfe"),
+        *('{"nope": 1}', '{"lr": "x"}', '{"lr": NaN}', '{"keep": 1e999}', "{}", '{"lr": 0.1}'),
+    ],
 )
 def test_damaged_json_is_an_input_error_of_one_line_that_names_the_file(tmp_path, text):
     path = write(tmp_path / "config.json", text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_core import device
+from mnist_core import device, environment
 from mnist_core.diagnosis import CUDA_12_LIBRARIES
 from mnist_core.errors import UsageError
 from tests.invoke import spawn
@@ -34,7 +34,7 @@ import dataclasses, json, sys
 from pathlib import Path
 sys.modules["keras"] = None  # TensorFlow starts in half the time without it.
 import tensorflow as tf
-from mnist_core import device
+from mnist_core import device, environment
 from mnist_core.errors import DeviceError
 
 def choose(*arguments, **options):
@@ -44,7 +44,7 @@ def choose(*arguments, **options):
         return {"error": str(error)}
 
 gpus = tf.config.list_physical_devices("GPU")
-seen = {"facts": device.describe(), "gpu:2": choose("gpu:2"), "auto": choose()}
+seen = {"facts": environment.describe(), "gpu:2": choose("gpu:2"), "auto": choose()}
 seen["growth"] = [tf.config.experimental.get_memory_growth(gpu) for gpu in gpus]
 seen["gpu:1"] = choose("gpu:1", "float32")
 seen["cpu"] = choose("cpu")
@@ -61,8 +61,8 @@ except RuntimeError as error:
     seen["unseeded"] = str(error)
 seen["float16"] = choose("cpu", "mixed_float16")
 for cpu in sys.argv[1:]:
-    device.CPUINFO = Path(cpu)
-    seen[device.CPUINFO.name] = {**device.describe(), **choose("cpu")}
+    environment.CPUINFO = Path(cpu)
+    seen[environment.CPUINFO.name] = {**environment.describe(), **choose("cpu")}
 print(json.dumps(seen))
 """
 CPU = "model name\t: Abacus 9:  fast  \nflags\t\t: fpu avx2 amx_bf16_not {}\n\n"
@@ -165,7 +165,7 @@ def test_float16_on_a_cpu_is_taken_and_called_slow(seen: dict) -> None:
     [("avx512_bf16", "mixed_bfloat16"), ("amx_bf16", "mixed_bfloat16"), ("fma", "float32")],
 )
 def test_auto_is_bfloat16_exactly_where_the_first_core_has_it(flag: str, precision: str, seen: dict) -> None:
-    assert seen[flag]["cpu_features"] == sorted(["avx2", flag], key=device.CPU_FEATURES.index)
+    assert seen[flag]["cpu_features"] == sorted(["avx2", flag], key=environment.CPU_FEATURES.index)
     assert seen[flag]["precision"] == precision
     assert seen["absent"]["cpu_features"] == []
 
@@ -191,16 +191,16 @@ def test_the_commit_is_that_of_this_checkout_only(tmp_path: Path) -> None:
         return subprocess.check_output(["git", *who, *arguments], cwd=tmp_path, text=True).strip()
 
     git("init", "--quiet")
-    assert device.git_commit(tmp_path) is None
+    assert environment.git_commit(tmp_path) is None
     (tmp_path / "file").write_text("a")
     git("add", "file")
     git("commit", "--message=first")
     commit = git("rev-parse", "HEAD")
-    assert device.git_commit(tmp_path) == commit
+    assert environment.git_commit(tmp_path) == commit
     (tmp_path / "file").write_text("b")
-    assert device.git_commit(tmp_path) == f"{commit}-dirty"
+    assert environment.git_commit(tmp_path) == f"{commit}-dirty"
     (tmp_path / "installed").mkdir()
-    assert device.git_commit(tmp_path / "installed") is None
+    assert environment.git_commit(tmp_path / "installed") is None
 
 
 @pytest.mark.skipif(not Path("/dev/nvidiactl").exists(), reason="needs a GPU that TensorFlow can start")

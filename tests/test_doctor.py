@@ -20,7 +20,7 @@ try:
 except SystemExit as end:
     seen = {"code": end.code}
 
-from mnist_core import device, diagnosis
+from mnist_core import device, diagnosis, environment
 from mnist_core.commands import doctor
 from mnist_core.errors import DeviceError
 
@@ -28,7 +28,7 @@ try:
     device.choose("gpu:99")
 except DeviceError as error:
     seen["gpu:99"] = str(error)
-seen["facts"] = device.describe()
+seen["facts"] = environment.describe()
 seen["again"] = [device.choose(name).name for name in ("auto", "cpu") * 3]
 seen["why no gpu"] = diagnosis.why_no_gpu()[0].cause
 diagnosis.ROOT = other

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.errors import InterruptedRunError
 from mnist_core.loop.checkpoint import Checkpoints
 from mnist_core.loop.hooks import Hook

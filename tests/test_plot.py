@@ -13,7 +13,8 @@ import pytest
 
 from mnist_core.commands.plot import draw_run
 from mnist_core.config import Config
-from mnist_core.data.datasets import Dataset, load
+from mnist_core.data.datasets import load
+from mnist_core.data.split import Dataset
 from mnist_core.errors import InputError, UsageError
 from mnist_core.files import write_json
 from mnist_core.metrics import Tally

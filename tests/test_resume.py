@@ -222,7 +222,8 @@ def test_how_a_run_is_cut_and_kept_may_change_and_its_time_adds_up(
 
 def test_a_finished_run_gives_its_result_again(start: Start, whole: Path) -> None:
     history = (whole / "metrics.jsonl").stat()
-    training = start("--resume", whole)
+    # What auto stood for when it began is what it goes on with.
+    training = start("--resume", whole, "--precision", "auto")
     assert training.result() == result(whole)
     assert training.stderr == [f"{whole} has already ended; this is its result"]
     assert (whole / "metrics.jsonl").stat() == history

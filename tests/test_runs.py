@@ -174,7 +174,7 @@ def test_a_finished_run_knows_what_auto_stood_for(tmp_path):
 
 def fit(log_dir: Path, **settings: Any) -> tuple[Any, Any]:
     """Trains a little on noise; returns the trainer and its result."""
-    from mnist_core.data.datasets import Dataset, Split
+    from mnist_core.data.split import Dataset, Split
     from mnist_core.loop.trainer import Trainer
 
     random = np.random.default_rng(0)

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from benchmarks.contestants.pace import Pace, problem, start
 from mnist_core.config import Config
-from mnist_core.data.datasets import Dataset, Split
+from mnist_core.data.split import Dataset, Split
 from mnist_core.layers import ConvBlock
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.schedule import Schedule

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.contestants.race_to import images, serve, settings
 from mnist_core.config import Config
-from mnist_core.data.datasets import Dataset, Split
+from mnist_core.data.split import Dataset, Split
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.trainer import Trainer
 from mnist_core.recipes import recipe

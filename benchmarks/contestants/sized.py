@@ -45,8 +45,9 @@ def main() -> None:
 
     from benchmarks.contestants.ours import PLAIN, Counter
     from mnist_core.config import Config
-    from mnist_core.data.datasets import Dataset, Split, load
+    from mnist_core.data.datasets import load
     from mnist_core.data.idx import release
+    from mnist_core.data.split import Dataset, Split
     from mnist_core.loop.trainer import Trainer
     from mnist_core.models import MODELS
 

@@ -9,8 +9,9 @@ import dataclasses
 from typing import Any
 
 from mnist_core.cli import Answer
-from mnist_core.device import Device, choose, describe
+from mnist_core.device import Device, choose
 from mnist_core.diagnosis import Problem, diagnose
+from mnist_core.environment import describe
 from mnist_core.errors import UsageError
 from mnist_core.imports import import_tensorflow
 

@@ -56,6 +56,9 @@ def main(args: argparse.Namespace) -> cli.Answer:
     directory = _run_to_resume(args.resume, Config.from_mapping(settings).log_dir)
     if directory is None:
         return _train(Config.from_mapping(settings), None)
+    if settings.get("precision") == "auto":
+        # What that stood for is in the run's configuration.
+        del settings["precision"]
     config = read_json(directory / runs.CONFIG).replace(**settings)
     runs.check_same(directory, config)
     if finished := runs.read_result(directory):
@@ -79,15 +82,13 @@ def _again(config: Config, directory: Path, finished: dict[str, Any]) -> cli.Ans
     Raises:
       InputError: its result is not of the train command.
     """
+    path, remedy = directory / runs.RESULT, "name another run, or start a new one without --resume"
+    if missing := [name for name in KEYS if name not in finished]:
+        raise InputError(f"{path} is no result of a training run: it lacks {', '.join(missing)}; {remedy}")
     try:
-        if missing := [name for name in KEYS if name not in finished]:
-            raise KeyError(f"it lacks {', '.join(missing)}")
         answer = cli.Answer(finished, _text(finished), _missed_target(config, finished))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{directory / runs.RESULT} is not the result of a training run ({error.args[0]}); "
-            "name another run, or start a new one without --resume"
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path} is no result of a training run ({error}); {remedy}") from error
     warn(f"{directory} has already ended; this is its result")
     return answer
 
@@ -105,7 +106,7 @@ def _run_to_resume(resume: str | None, log_dir: str) -> Path | None:
 
 def _train(config: Config, directory: Path | None) -> cli.Answer:
     import_tensorflow()
-    from mnist_core import device
+    from mnist_core import environment
     from mnist_core.loop.trainer import Trainer
     from mnist_core.reporting.journal import Journal
     from mnist_core.reporting.progress import Progress
@@ -116,7 +117,7 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
     if new:
         # What auto means may change with the machine that the run goes on with.
         settled = {"precision": trainer.state.precision, "parts": trainer.config.parts}
-        directory = runs.create_run(config.replace(**settled), device.describe())
+        directory = runs.create_run(config.replace(**settled), environment.describe())
     elif checkpoint := runs.newest_intact(directory):
         trainer.restore(checkpoint)
     try:

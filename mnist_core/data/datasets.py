@@ -1,6 +1,5 @@
 """Finds, verifies and reads the images: MNIST, what stands in for it, and files in its formats."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +9,12 @@ import numpy as np
 
 from mnist_core.data.download import MNIST, Patience, Release, fetch
 from mnist_core.data.idx import content_sha256, read_idx
+from mnist_core.data.split import Dataset, Split, hold_out
 from mnist_core.data.synthetic import SIDE, draw
-from mnist_core.errors import InputError, UsageError, warn
+from mnist_core.errors import InputError, warn
 
 DATA_DIR_VARIABLE = "MNIST_CORE_DATA_DIR"
+NAMES = ("mnist", "digits", "synthetic")
 DIGITS_TEST_COUNT = 360
 SYNTHETIC_COUNTS = (6000, 1000)
 
@@ -22,26 +23,6 @@ FILES = tuple(file.name for file in MNIST.files)
 EMNIST_FILES = tuple("emnist-digits-" + name.replace("t10k", "test") for name in FILES)
 ARCHIVE = "mnist.npz"
 ARCHIVE_KEYS = ("x_train", "y_train", "x_test", "y_test")
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """Images, uint8 ``[n, 28, 28]``, white on black, and their labels, uint8 ``[n]``."""
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """What was really loaded: ``mnist``, ``digits``, ``synthetic``, or the name of the folder or file."""
-
-    name: str
-    train: Split
-    test: Split
 
 
 class _Part(NamedTuple):
@@ -79,25 +60,17 @@ def load(
             "a folder of four IDX files or an .npz"
         )
     if not path.is_dir():
-        return _dataset(path.name, _read_archive(path))
+        return _dataset(_own_name(path), _read_archive(path))
     emnist = any(_find(path, file) for file in EMNIST_FILES) and not any(_find(path, file) for file in FILES)
     parts = _read_files(path, EMNIST_FILES if emnist else FILES, mmap)
     # EMNIST stores its images column by column.
-    return _dataset(path.resolve().name, parts, transposed=emnist)
+    return _dataset(_own_name(path), parts, transposed=emnist)
 
 
-def hold_out(train: Split, size: int) -> tuple[Split, Split]:
-    """Cuts the last ``size`` images off for validation: (training, validation), as views.
-
-    Raises:
-      UsageError: no training image would be left.
-    """
-    count = len(train) - size
-    if not 1 <= count <= len(train):
-        raise UsageError(f"--validation-size must be 0 to {len(train) - 1} here, not {size}")
-    cuts = (slice(None, count), slice(count, None))
-    training, validation = (Split(train.images[cut], train.labels[cut]) for cut in cuts)
-    return training, validation
+def _own_name(path: Path) -> str:
+    """The last part of a path, unless that is the name of another dataset."""
+    name = path.resolve().name
+    return str(path) if name in NAMES else name
 
 
 def _load_mnist(data_dir: str | Path | None, mmap: bool, release: Release, *, or_digits: bool) -> Dataset:

@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from mnist_core.data.datasets import Split
 from mnist_core.data.idx import release
 from mnist_core.data.order import Shuffle
+from mnist_core.data.split import Split
 from mnist_core.errors import UsageError
 
 

@@ -1,8 +1,8 @@
-"""What is no digit, in the place of digits: a network that has seen some is unsure of others.
+"""Outlier exposure: non-digits with random labels, of which a network learns to be unsure.
 
-Outlier exposure (D. Hendrycks, M. Mazeika and T. Dietterich, "Deep anomaly detection with outlier exposure",
-ICLR 2019) with what MNIST and a pen give: strokes, letters, figures, turned digits, and two digits at once,
-which is what a reader of pages must not take for one.
+After D. Hendrycks, M. Mazeika and T. Dietterich, "Deep anomaly detection with outlier exposure", ICLR 2019,
+with what MNIST and a pen give: strokes, letters, figures, turned digits, and two digits at once, which a
+reader of pages must not take for one.
 """
 
 import math
@@ -42,9 +42,28 @@ LETTERS = {
     "t": "404678 133373",
     "#": "202428 606468 033383 064686",
     "*": "404448 022486 824406",
+    "+": "404448 044484",
+    "=": "034383 065686",
+}
+# Digits in the same strokes, to stand beside others.
+DIGITS = {
+    "0": "400004 040848 488884 848040",
+    "1": "404448",
+    "2": "018073 735608 084888",
+    "3": "008134 348708",
+    "4": "402305 054585 626568",
+    "5": "704010 101214 148508",
+    "6": "600316 164876 765316",
+    "7": "004080 805438",
+    "8": "440040 408044 440848 488844",
+    "9": "711014 145573 717568",
 }
 # How far a hand misses each point, in the letters' units.
 SHAKE = 0.7
+# Between the two of a pair, in pixels; below 0 they overlap.
+GAPS = (-2.0, 3.0)
+# The side of the box that MNIST's digits are scaled to.
+BOX = 20.0
 # Most sides of a figure.
 SIDES = 6
 # Digits that are none when they are turned by a right angle, and those that are none when mirrored.
@@ -69,10 +88,10 @@ def with_outliers(
     size = tuple(images.shape[1:3])
     turned, is_strange = _turned(images, labels, draws[:, 2])
     made = tf.where(_each((kind < 2) & is_strange), turned, _scribbles(size, random))
-    made = tf.where(_each((kind == 2) | (kind == 3)), _pairs(images, turned, random, warp), made)
-    made = tf.where(_each(kind == 4), _figures(size, random), made)
-    made = tf.where(_each(kind == 5), _faces(size, random), made)
-    made = tf.where(_each((kind == 6) | (kind == 7)), _letters(size, random), made)
+    made = tf.where(_each(kind >= 7), _pairs(images, turned, random, warp), made)
+    made = tf.where(_each(kind == 3), _figures(size, random), made)
+    made = tf.where(_each(kind == 4), _faces(size, random), made)
+    made = tf.where(_each((kind == 5) | (kind == 6)), _written(LETTERS, size, random), made)
     chosen = draws[:, 0] < share
     any_label = tf.cast(random.uniform([]) * 10, tf.int32)
     return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
@@ -100,21 +119,34 @@ def _turned(images: tf.Tensor, labels: tf.Tensor, choice: tf.Tensor) -> tuple[tf
 
 
 def _pairs(images: tf.Tensor, turned: tf.Tensor, random: StepRandom, warp: Warp) -> tf.Tensor:
-    """Each image beside itself, or beside itself turned, touching or nearly so, in the frame of one digit."""
-    draws = random.uniform([7], -1.0, 1.0)
-    scale = 1.45 + 0.2 * draws[:, 0]
-    middle = (images.shape[1] - 1) / 2
+    """Each image beside itself, itself turned or a drawn digit, touching or nearly so, in a digit's frame."""
+    draws = random.uniform([5])
+    which = draws[:, 0]
+    drawn = _written(DIGITS, images.shape[1:3], random)
+    second = tf.where(_each(which < 0.5), drawn, tf.where(_each(which < 0.75), images, turned))
+    swap = _each(draws[:, 1] < 0.5)
+    pair = tf.where(swap, second, images), tf.where(swap, images, second)
+    middles, widths = zip(*(_extent(image) for image in pair), strict=True)
+    whole = sum(widths) + GAPS[0] + (GAPS[1] - GAPS[0]) * draws[:, 2]
+    scale = tf.maximum(whole / BOX, 1.0) * (0.95 + 0.3 * draws[:, 3] ** 2)
+    # The left one begins where the pair does, the right one ends there.
+    offsets = (widths[0] - whole) / 2, (whole - widths[1]) / 2
+    centre = (images.shape[1] - 1) / 2
     zero = tf.zeros_like(scale)
+    placed = []
+    for image, middle, offset, down in zip(pair, middles, offsets, (0.0, 4 * draws[:, 4] - 2), strict=True):
+        rows = [scale, zero, middle - offset - scale * centre, zero, scale, (1 - scale) * centre + down]
+        placed.append(warp(image, tf.stack([*rows, zero, zero], axis=1)))
+    return tf.maximum(*placed)
 
-    def beside(images: tf.Tensor, side: int) -> tf.Tensor:
-        across, down = draws[:, 2 + side], draws[:, 4 + side]
-        x = middle + (2 * side - 1) * (4.7 + 1.2 * across)
-        y = middle + down
-        rows = [scale, zero, middle - scale * x, zero, scale, middle - scale * y, zero, zero]
-        return warp(images, tf.stack(rows, axis=1))
 
-    second = tf.where(_each(draws[:, 6] < 0), images, turned)
-    return tf.maximum(beside(images, 0), beside(second, 1))
+def _extent(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The middle column and the width of each image's ink; float32 ``[n]``, pixels."""
+    inked = tf.reduce_max(images[..., 0], axis=1) > 0.3
+    columns = tf.range(float(images.shape[2]))
+    left = tf.reduce_min(tf.where(inked, columns, float(images.shape[2])), axis=1)
+    right = tf.reduce_max(tf.where(inked, columns, -1.0), axis=1)
+    return (left + right) / 2, right - left + 1
 
 
 def _figures(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
@@ -176,15 +208,15 @@ def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     return _drawn(tf.stack([first, bend, last], axis=2), there, size, random)
 
 
-def _letters(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
-    """Letters by an unsteady hand, some narrow; as `_scribbles`."""
-    strokes = np.zeros((len(LETTERS), STROKES, 3, 2), np.float32)
-    there = np.zeros((len(LETTERS), STROKES), bool)
-    for i, letter in enumerate(LETTERS.values()):
-        for j, stroke in enumerate(letter.split()):
+def _written(signs: dict[str, str], size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """One of the signs for each image by an unsteady hand, some narrow; as `_scribbles`."""
+    strokes = np.zeros((len(signs), STROKES, 3, 2), np.float32)
+    there = np.zeros((len(signs), STROKES), bool)
+    for i, sign in enumerate(signs.values()):
+        for j, stroke in enumerate(sign.split()):
             strokes[i, j] = np.reshape([int(digit) for digit in stroke], (3, 2))
             there[i, j] = True
-    chosen = tf.cast(random.uniform([]) * len(LETTERS), tf.int32)
+    chosen = tf.cast(random.uniform([]) * len(signs), tf.int32)
     shaken = tf.gather(strokes, chosen) + random.uniform([STROKES, 3, 2], -SHAKE, SHAKE)
     narrow = tf.concat([random.uniform([1, 1, 1], 0.5, 1.0), tf.ones_like(shaken[:, :1, :1, :1])], axis=3)
     return _drawn(shaken * narrow, tf.gather(there, chosen), size, random)

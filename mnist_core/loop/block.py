@@ -8,9 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.feed import Feed, Plan
-from mnist_core.errors import DivergedError
+from mnist_core.errors import DivergedError, UsageError
 from mnist_core.loop.run import BlockLog
 from mnist_core.loop.step import Batch, TrainStep
+
+# Scalars of every step that must be finite.
+WATCHED = ("loss", "gradient_norm")
 
 
 class Block:
@@ -39,8 +42,13 @@ class Block:
         Returns:
           float32 ``[num_steps]`` for each scalar of `TrainStep`, and scalars of the last step:
           ``weight_norm`` after it and ``update_norm``, the length of its change of the weights.
+
+        Raises:
+          UsageError: the step doesn't return what every block is checked by.
         """
         rows, norms = self.function(block, tf.constant(first_step, tf.int64))
+        if missing := [name for name in WATCHED if name not in self._names]:
+            raise UsageError(f"the step returns {', '.join(self._names)}, but no {' and no '.join(missing)}")
         scalars = dict(zip(self._names, rows.numpy().T, strict=True))
         if len(rows) != num_steps:
             raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")
@@ -110,7 +118,7 @@ def check_finite(log: BlockLog, *, overflow_is_skipped: bool) -> None:
     Raises:
       DivergedError: one became NaN or infinite; the message names the step and the block.
     """
-    names = ["loss"] if overflow_is_skipped else ["loss", "gradient_norm"]
+    names = WATCHED[:1] if overflow_is_skipped else WATCHED
     watched = {name: (log.steps, log.scalars[name]) for name in names}
     watched["weight_norm"] = (log.steps[-1:], np.array([log.weight_norm]))
     for name, (steps, values) in watched.items():

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.data.augment import warp
-from mnist_core.data.datasets import Split
 from mnist_core.data.idx import release
+from mnist_core.data.split import Split
 from mnist_core.metrics import Report, Tally
 
 # Turned by so many degrees, clockwise, and so many times as large: the views of test-time augmentation.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.errors import MnistCoreError, UsageError, warn
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report

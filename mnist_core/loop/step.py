@@ -75,7 +75,11 @@ class TrainStep:
         return tf.add_n([tf.reduce_mean(entropy), *self.model.losses])
 
     def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
-        """Gradients of the loss, times the batch's share, and what is summed up to be logged."""
+        """Gradients of the loss, times the batch's share.
+
+        Returns:
+          Those, and float32 scalars that are summed up to be logged, ``loss`` and ``error_count`` among them.
+        """
         with tf.GradientTape() as tape:
             logits = tf.cast(self.forward(batch), tf.float32)
             loss = self.loss(batch, logits) * batch.share
@@ -89,7 +93,11 @@ class TrainStep:
         return gradients, {"loss": loss, "error_count": tf.reduce_sum(tf.cast(wrong, tf.float32))}
 
     def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
-        """Moves the weights by gradients that are summed over all replicas."""
+        """Moves the weights by gradients that are summed over all replicas.
+
+        Returns:
+          float32 scalars to be logged, ``gradient_norm`` and ``learning_rate`` among them.
+        """
         if self.loss_scale:
             gradients = self.loss_scale.unscale(gradients)
         norm = tf.linalg.global_norm(gradients)

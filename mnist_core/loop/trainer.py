@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import keras
 import tensorflow as tf
 
 from mnist_core import device, models
-from mnist_core.config import Config, period_steps
-from mnist_core.data.datasets import Dataset, Split, hold_out, load
+from mnist_core.config import CONFIG, Config
+from mnist_core.data.datasets import load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
+from mnist_core.data.split import Dataset, Split, hold_out
 from mnist_core.errors import DeviceError, InputError, InterruptedRunError, UsageError
+from mnist_core.files import write_json
 from mnist_core.loop import schedule, sgd
 from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
@@ -26,11 +27,18 @@ from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.state import ModelSource, TrainState
 from mnist_core.loop.step import TrainStep
 from mnist_core.metrics import Report
+from mnist_core.settings import period_steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A finished run: its counters, the score of its last weights on the test images, their hash."""
+    """A finished run.
+
+    Attributes:
+      run: its counters.
+      report: the score of the last weights, or of their average, on the test images.
+      weights_sha256: of the last trainable weights, not averaged, little-endian float32 in creation order.
+    """
 
     run: Run
     report: Report
@@ -87,11 +95,12 @@ class Trainer:
         self._checkpoints: Checkpoints | None = None
         self.block: Block | None = None
 
-    def fit(self, directory: Path | None = None) -> Result:
+    def fit(self, directory: str | Path | None = None) -> Result:
         """Trains to the end and scores the last weights on the test images.
 
         Args:
-          directory: the run directory, where checkpoints and hooks write; left out, nothing is written.
+          directory: the run directory, where checkpoints and hooks write, and where `load_model` and
+            `Predictor` find the network afterwards; left out, nothing is written.
 
         Raises:
           UsageError: the model can't be saved in a run directory.
@@ -101,10 +110,13 @@ class Trainer:
           HookError: a hook failed.
         """
         run = self.run
-        run.directory = directory
-        self._checkpoints = Checkpoints(directory / CHECKPOINTS, self.config.keep) if directory else None
         if directory:
             self.state.model_config()  # Better refused now than at the first checkpoint.
+            run.directory = Path(directory)
+            self._checkpoints = Checkpoints(run.directory / CHECKPOINTS, self.config.keep)
+            if not (run.directory / CONFIG).exists():
+                run.directory.mkdir(parents=True, exist_ok=True)
+                write_json(run.directory / CONFIG, self.config.to_json())
         try:
             with Interrupts() as interrupts, self._placed():
                 self._hooks("on_start", run)
@@ -193,10 +205,18 @@ class Trainer:
             hooks.append(TargetAccuracy(config.target_accuracy))
         return hooks
 
-    def _placed(self) -> AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def _placed(self) -> Iterator[None]:
         # A strategy of several replicas places its own parts.
         alone = self._strategy.num_replicas_in_sync == 1
-        return tf.device(self.device.name) if alone else contextlib.nullcontext()
+        try:
+            with tf.device(self.device.name) if alone else contextlib.nullcontext():
+                yield
+        except tf.errors.ResourceExhaustedError as error:
+            raise DeviceError(
+                f"{self.device.description} is out of memory; lower --batch-size, and raise "
+                "--gradient-accumulation to keep the step, or set --feed streaming"
+            ) from error
 
     def _blocks(self) -> Iterator[BlockLog]:
         """Runs the blocks from the run's step on, each when it is asked for."""
@@ -206,13 +226,7 @@ class Trainer:
         dataset = self._feed.dataset(self._plan.blocks(*bounds))
         if self.block is None:
             self.block = Block(self._step, self._feed, dataset.element_spec, jit=config.jit == "on")
-        try:
-            yield from self.block.run(dataset, self._plan, self._plan.blocks(*bounds))
-        except tf.errors.ResourceExhaustedError as error:
-            raise DeviceError(
-                f"{self.device.description} is out of memory; lower --batch-size, and raise "
-                "--gradient-accumulation to keep the step"
-            ) from error
+        yield from self.block.run(dataset, self._plan, self._plan.blocks(*bounds))
 
     def _steps(self, period: str) -> int:
         return period_steps(period, self._plan.steps_per_epoch)
@@ -243,7 +257,6 @@ class Trainer:
             "run": run.counters(),
             "hooks": self._hooks.state(),
             "dataset": self.data.name,
-            "config": self.config.to_json(),
             "precision": self.state.precision,
             "model": self.state.model_config(),
         }

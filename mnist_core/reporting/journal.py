@@ -13,7 +13,7 @@ except ImportError:
     # Windows has no such locks.
     fcntl = None
 
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.errors import InputError, UsageError
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import BlockLog, Run

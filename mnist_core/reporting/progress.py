@@ -2,7 +2,7 @@
 
 from tqdm import tqdm
 
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report

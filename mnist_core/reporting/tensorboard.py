@@ -17,7 +17,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.pr_curve.metadata import create_summary_metadata as pr_curve_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core import export
-from mnist_core.device import cores
+from mnist_core.environment import cores
 from mnist_core.errors import UsageError
 
 Engine = Callable[[np.ndarray], np.ndarray]

@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 
+from mnist_core.vision.gray import shrink
 from mnist_core.vision.overlay import marked
 from mnist_core.vision.page import Page
-from mnist_core.vision.read import shrink
 
 # Sides in pixels of a stage, of what the network got, and of the line of text above each.
 STAGE, SEEN, LINE = 360, 112, 18

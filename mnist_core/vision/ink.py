@@ -10,8 +10,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mnist_core.vision.gray import shrink
 from mnist_core.vision.parts import along_border, components, contact, fills, square, without_ruling
-from mnist_core.vision.read import shrink
 
 # Longer sides, in pixels, of the copies that are worked on: enough for strokes, little enough to be fast.
 WORKING_SIDE = 384

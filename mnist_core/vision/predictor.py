@@ -9,10 +9,11 @@ import numpy as np
 
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
+from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.normalise import find_ink, shows_solid, to_mnist, views
 from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, SURE_SHARE, Digit, Page, find_rows
-from mnist_core.vision.read import read_image, to_gray
+from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
 
 

@@ -17,8 +17,11 @@ SMALL = 0.55
 GAP_IN_STROKE = 0.03
 REACH = 0.25
 HIGHEST = 1.8
-# What is so many times as wide as high is a dash or a ruled line.
+LOWEST = 0.4
+# What is so many times as wide as high is a ruled line.
 FLAT = 4.0
+# So wide, and filled by so much of ink, is a dash or the bar of a 5.
+LYING, BAR = 2.0, 0.35
 # Beyond these many parts a picture is a texture, and no page.
 MOST_PARTS = 400
 
@@ -84,9 +87,14 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
 
 
 def _is_small(piece: Piece, height: float) -> bool:
-    """Whether it is too small for a digit, or a flat dash."""
-    lying = piece.width > FLAT * piece.height
-    return (piece.height if lying else piece.longest) < SMALL * height
+    """Whether it is too small for a digit, or a sign such as a dash."""
+    long_enough = piece.height if _is_bar(piece) else piece.longest
+    return piece.height < LOWEST * height or long_enough < SMALL * height
+
+
+def _is_bar(piece: Piece) -> bool:
+    """Whether it is one lying stroke."""
+    return piece.width > LYING * piece.height and piece.mask.mean() > BAR
 
 
 def joined(a: Piece, b: Piece) -> Piece:
@@ -195,7 +203,7 @@ def _with_small_parts(pieces: list[Piece], height: float) -> list[Piece]:
     pieces = sorted(pieces, key=lambda piece: -piece.longest)
     kept: list[Piece] = []
     for piece in pieces:
-        small = piece.longest < SMALL * height or piece.height < 0.4 * height
+        small = piece.longest < SMALL * height or piece.height < LOWEST * height
         reach = REACH * height if piece.longest >= SPECK * height else REACH * height / 2
         near = [i for i, other in enumerate(kept) if _fits(piece, other, reach, height)]
         if small and near:
@@ -208,4 +216,11 @@ def _with_small_parts(pieces: list[Piece], height: float) -> list[Piece]:
 
 def _fits(piece: Piece, other: Piece, reach: float, height: float) -> bool:
     union = max(piece.bottom, other.bottom) - min(piece.y, other.y)
-    return distance(piece, other) <= reach and union <= max(HIGHEST * height, 1.15 * other.height)
+    near = distance(piece, other) <= reach and union <= max(HIGHEST * height, 1.15 * other.height)
+    return near and not _is_dash(piece, other)
+
+
+def _is_dash(piece: Piece, other: Piece) -> bool:
+    """Whether it is a bar at the middle of another piece, not above it as that of a 5 is, nor across it."""
+    level = (piece.centre[1] - other.y) / other.height
+    return _is_bar(piece) and overlap(piece, other) < 0.2 and 0.3 < level < 0.75

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from benchmarks.contestants.ours import Tower
 from benchmarks.throughput import LAYERS, base, devices, flops, overtaken_at, title
-from mnist_core import device, models
+from mnist_core import environment, models
 from mnist_core.errors import DeviceError
 
 
@@ -42,7 +42,7 @@ def test_the_gpu_overtakes_where_it_is_faster_from_there_on() -> None:
 
 
 def test_without_a_gpu_the_cpu_is_measured_and_the_lack_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    if device.describe()["gpus"]:
+    if environment.describe()["gpus"]:
         assert devices("all") == ["cpu", "gpu"]
         return
     assert devices("all") == ["cpu"]

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_core.data.datasets import ARCHIVE_KEYS, FILES, Dataset, Split, hold_out, load
+from mnist_core.data.datasets import ARCHIVE_KEYS, FILES, load
 from mnist_core.data.download import MNIST, Published, Release
 from mnist_core.data.idx import content_sha256, write_idx
+from mnist_core.data.split import Dataset, Split, hold_out
 from mnist_core.data.synthetic import draw
 from mnist_core.errors import InputError, UsageError
 
@@ -229,6 +230,11 @@ def test_a_folder_of_idx_files_is_a_dataset_of_its_name(tmp_path):
     dataset = load(str(write_files(tmp_path / "fashion", ending=".gz")))
     assert dataset.name == "fashion"
     assert_holds(dataset)
+
+
+def test_a_folder_is_not_taken_for_the_dataset_that_it_is_called_after(tmp_path):
+    folder = str(write_files(tmp_path / "mnist"))
+    assert load(folder).name == folder
 
 
 def test_the_spelling_with_a_dot_is_known(tmp_path):

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from scipy.stats import spearmanr
 
-from mnist_core.data.datasets import Split
 from mnist_core.data.feed import Feed, Plan, ResidentFeed, StreamingFeed
 from mnist_core.data.idx import read_idx, write_idx
 from mnist_core.data.order import Shuffle
+from mnist_core.data.split import Split
 from mnist_core.data.synthetic import draw
 from mnist_core.errors import UsageError
 from tests.memory import mapped_bytes

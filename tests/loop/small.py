@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mnist_core import layers
 from mnist_core.config import Config
-from mnist_core.data.datasets import Dataset, Split
+from mnist_core.data.split import Dataset, Split
 from mnist_core.data.synthetic import draw
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import BlockLog, Run

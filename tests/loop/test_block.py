@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from mnist_core.errors import UsageError
+from mnist_core.loop.step import Scalars, TrainStep
 from tests.loop.small import AUGMENTED, Linear, Noisy, Recorder, make, train, weights
 
 
@@ -57,3 +60,18 @@ def test_xla_compiles_the_same_training_in_one_trace() -> None:
     assert compiled.block.function.experimental_get_tracing_count() == 1
     np.testing.assert_allclose(weights(compiled), weights(plain), atol=1e-5)
     assert np.abs(weights(plain) - weights(make(net=Noisy))).max() > 1e-3
+
+
+class Silent(TrainStep):
+    """Tells its loss and nothing else."""
+
+    def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
+        super().update(gradients, step)
+        return {}
+
+
+def test_a_step_must_return_what_is_watched() -> None:
+    with pytest.raises(
+        UsageError, match="the step returns loss, error_count, accuracy, but no gradient_norm"
+    ):
+        train(net=Linear, step=Silent, max_steps=1)

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from mnist_core import models
 from mnist_core.config import Config
-from mnist_core.data.datasets import Dataset, Split, load
+from mnist_core.data.datasets import load
+from mnist_core.data.split import Dataset, Split
 from mnist_core.data.synthetic import draw
 from mnist_core.loop.state import ModelSource
 from mnist_core.loop.trainer import Trainer

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mnist_core import models
-from mnist_core.data.datasets import Split, load
+from mnist_core.data.datasets import load
+from mnist_core.data.split import Split
 from mnist_core.data.synthetic import draw
 from mnist_core.errors import DivergedError
 from mnist_core.loop import evaluator

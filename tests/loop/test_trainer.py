@@ -18,7 +18,8 @@ from mnist_core.loop.hooks import EarlyStopping, Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
-from tests.loop.small import AUGMENTED, DATA, PLAIN, Linear, Noisy, Recorder, make, train, weights
+from mnist_core.runs import load_model
+from tests.loop.small import AUGMENTED, DATA, PLAIN, Linear, Noisy, Recorder, flat, make, train, weights
 
 
 class Chronicle(Hook):
@@ -228,6 +229,14 @@ def test_a_hook_that_fails_does_not_hide_a_device_without_memory(capsys: pytest.
     with pytest.raises(DeviceError, match=r"is out of memory; lower --batch-size"):
         train(step=Hungry, hooks=[Careless()])
     assert "warning: hook Careless failed in on_exception: RuntimeError: one more" in capsys.readouterr().err
+
+
+def test_a_network_that_python_trained_is_found_in_its_directory(tmp_path: Path) -> None:
+    trainer = make(max_steps=2)
+    trainer.fit(str(tmp_path / "runs" / "mine"))
+    model, directory = load_model(tmp_path / "runs" / "mine")
+    assert directory == tmp_path / "runs" / "mine"
+    np.testing.assert_array_equal(flat(model), flat(trainer.state.model))
 
 
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_core.config import Config
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.errors import UsageError
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report, Tally

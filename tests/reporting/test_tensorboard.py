@@ -14,7 +14,7 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins import base_plugin
 from tensorboard.plugins.pr_curve.pr_curves_plugin import PrCurvesPlugin
 
-from mnist_core.data.datasets import Split
+from mnist_core.data.split import Split
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import Run
 from mnist_core.loop.step import Batch, TrainStep

@@ -11,12 +11,13 @@ from benchmarks import paper
 from benchmarks.ship import MOST_BYTES, temperature
 from benchmarks.vision import KINDS, edit_distance, pictures, score
 from mnist_core import runs
-from mnist_core.data.datasets import Split, load
+from mnist_core.data.datasets import load
+from mnist_core.data.split import Split
 from mnist_core.data.synthetic import draw
 from mnist_core.vision import sheet
+from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.predictor import Predictor
-from mnist_core.vision.read import to_gray
 from mnist_core.vision.sheet import Sheet
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from benchmarks.mutations import mutated, originals
 from mnist_core.errors import InputError
-from mnist_core.vision import read
-from mnist_core.vision.read import MOST_PIXELS, TooManyPixelsError, read_image, to_gray
+from mnist_core.vision import MOST_PIXELS
+from mnist_core.vision.gray import to_gray
+from mnist_core.vision.read import TooManyPixelsError, read_image
 from tests.invoke import spawn
 
 PAPER, INK = 230, 40
@@ -99,9 +100,19 @@ def test_one_bit_is_black_and_white(tmp_path):
     assert np.array_equal(pixels, np.where(gray() > 128, 255, 0))
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff"])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("a.jpg", "L"),
+        ("a.jpg", "RGB"),
+        ("a.png", "RGB"),
+        ("a.png", "RGBA"),
+        ("a.webp", "RGBA"),
+        ("a.tiff", "RGB"),
+    ],
+)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_camera_s_orientation_is_undone(tmp_path, name, orientation):
+def test_a_camera_s_orientation_is_undone(tmp_path, name, mode, orientation):
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -111,7 +122,7 @@ def test_a_camera_s_orientation_is_undone(tmp_path, name, orientation):
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    image = Image.fromarray(gray()).convert("RGB")
+    image = Image.fromarray(gray()).convert(mode)
     if orientation in turn:
         image = image.transpose(turn[orientation])
     exif = Image.Exif()
@@ -148,7 +159,7 @@ def test_ink_of_many_tones_stands_out_from_a_transparent_ground(ink):
 )
 def test_a_large_picture_is_computed_strip_by_strip_to_the_same_pixels(monkeypatch, pixels):
     whole = to_gray(pixels)
-    monkeypatch.setattr(read, "STRIP", 500)
+    monkeypatch.setattr("mnist_core.vision.gray.STRIP", 500)
     np.testing.assert_array_equal(to_gray(pixels), whole)
 
 
@@ -194,6 +205,22 @@ def test_a_png_that_claims_more_bytes_than_it_has_is_refused_before_room_is_made
     with pytest.raises(InputError, match="cut short"):
         read_image(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_what_a_program_wrote_behind_the_end_of_a_png_does_no_harm(tmp_path):
+    path = save(tmp_path / "a.png")
+    with path.open("ab") as file:
+        file.write(b"some words of its own" * 100)
+    assert distance(path) == 0
+
+
+def test_the_limit_is_that_of_the_format_that_is_decoded(tmp_path):
+    data = bytearray(save(tmp_path / "a.tiff", Image.new("L", (300, 200), 255)).read_bytes())
+    # Where a Photo CD has its name; Pillow would take it for one, of 768x512 pixels.
+    data[2048:2055] = b"PCD_IPI"
+    assert read_image(bytes(data), most_pixels=60_000).shape == (200, 300)
+    with pytest.raises(TooManyPixelsError, match="300x200"):
+        read_image(bytes(data), most_pixels=59_999)
 
 
 def test_a_single_pixel_is_an_image(tmp_path):

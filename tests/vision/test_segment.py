@@ -61,6 +61,22 @@ def test_specks_lines_and_borders_are_no_pieces():
     assert len(pieces_of(without_ruling(page))[0]) == sum(map(len, rows))
 
 
+@pytest.mark.parametrize("sign", ["dash", "equals", "point", "colon"])
+def test_signs_between_digits_are_no_pieces_and_no_parts_of_them(sign):
+    page = np.zeros((120, 260), np.uint8)
+    for x in (60, 190):
+        ring(page, x, 60, 60)
+    for x, y, width in {
+        "dash": [(112, 60, 24)],
+        "equals": [(105, 52, 40), (105, 68, 40)],
+        "point": [(122, 86, 5)],
+        "colon": [(122, 48, 5), (122, 75, 5)],
+    }[sign]:
+        page[y - 2 : y + 3, x : x + width] = 1
+    pieces, _, _ = pieces_of(page)
+    assert sorted(piece.width for piece in pieces) == [45, 45]
+
+
 def test_a_bar_belongs_to_the_digit_below_it():
     page = np.zeros((200, 400), np.uint8)
     ring(page, 60, 100, 80)
