@@ -19,7 +19,7 @@ CLEAR_HEIGHT = 56
 # Of what stands alone there is less to fear than of a page's pieces; of the second look at it, more.
 SURE_ALONE, SURE_AGAIN = 0.75, 0.95
 # Among digits, what is less likely to be one is none; LEAST_WIDE goes for what is so much wider than high.
-LEAST_PROBABILITY, LEAST_WIDE = 0.3, 0.7
+LEAST_PROBABILITY, LEAST_WIDE = 0.4, 0.7
 WIDEST = 1.7
 # Fewer pieces than FEW must all be so likely.
 FEW, LEAST_OF_FEW = 4, 0.6

@@ -18,6 +18,8 @@ from mnist_core.vision.segment import Piece, distance, joined, overlap
 # A piece may be several digits where it is so wide, as a share of its height, and even if the network is SURE
 # that it is one. Slices are no wider than that.
 NARROW, WIDEST_SURE, WIDEST_SLICE = 0.6, 2.0, 1.6
+# The halves of a + are lower than digits, as a share of the page's.
+LOWEST_SLICE = 0.55
 SURE = 0.95
 # What is so much wider than high is seldom one digit.
 WIDE = 1.05
@@ -61,7 +63,7 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
         if aspect <= (NARROW if sure < SURE else WIDEST_SURE) or is_hopeless:
             result.append(piece)
             continue
-        slices = _parted(piece, counted)
+        slices = _parted(piece, height, counted)
         result += slices
         # A digit of one piece that is hard to read tells nothing.
         if aspect > WIDE:
@@ -101,8 +103,12 @@ def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[
     return result + [piece for i, piece in enumerate(pieces) if i not in used]
 
 
-def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
-    """The likeliest slices of a piece, perhaps the one that is the whole."""
+def _parted(piece: Piece, height: float, confidence: Confidence) -> list[Piece]:
+    """The likeliest slices of a piece, perhaps the one that is the whole.
+
+    Args:
+      height: of the page's digits.
+    """
     seams, costs = _seams(piece.mask)
     if not len(seams):
         return [piece]
@@ -110,7 +116,7 @@ def _parted(piece: Piece, confidence: Confidence) -> list[Piece]:
     spans, slices = [(0, len(edges) - 1)], [piece]
     for i, j in itertools.combinations(range(len(edges)), 2):
         part = None if (i, j) == spans[0] else _slice(piece, edges[i], edges[j])
-        if part is not None and part.width < WIDEST_SLICE * part.height:
+        if part and part.height > LOWEST_SLICE * height and part.width < WIDEST_SLICE * part.height:
             spans.append((i, j))
             slices.append(part)
     scores = DOUBT * np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]

@@ -39,10 +39,15 @@ def test_pages_are_read_row_by_row(predictor, test_digits, kind):
 
 
 @pytest.mark.mnist
+def test_of_dates_numbers_and_sums_the_digits_are_read(predictor, test_digits):
+    assert score(predictor.read, pictures("page signs", 6, test_digits))["characters"] > 0.95
+
+
+@pytest.mark.mnist
 def test_digits_of_a_paler_pen_are_not_lost(predictor, test_digits, monkeypatch):
-    with_them = score(predictor.read, pictures("page pens", 6, test_digits))["characters"]
+    with_them = score(predictor.read, pictures("page pens", 6, test_digits, seed=3))["characters"]
     monkeypatch.setattr(sheet, "FAINTER", 9.0)
-    without = score(predictor.read, pictures("page pens", 6, test_digits))["characters"]
+    without = score(predictor.read, pictures("page pens", 6, test_digits, seed=3))["characters"]
     assert with_them > max(0.95, without + 0.03)
 
 
