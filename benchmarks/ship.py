@@ -154,7 +154,7 @@ def _card(run: Path, result: dict[str, Any], path: Path, images: tuple[int, int]
     )
     return f"""# The weights that come with mnist_core
 
-`{result["model"]}`, {result["parameters"]:,} parameters, trained on {kept:,} of MNIST's training images alone.
+`{result["model"]}`, {result["parameters"]:,} parameters, trained on {kept:,} of MNIST's training images.
 
 | | |
 | --- | --- |
