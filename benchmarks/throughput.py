@@ -114,10 +114,10 @@ def measured(
     roofs = {name: ("roof", common | {"precision": name}) for name in (common["precision"], "copy")}
     speeds: dict[str, list[float]] = {name: [] for name in made}
     limits: dict[str, list[float]] = {name: [] for name in roofs}
-    with contest({name: ("ours", one) for name, one in made.items()}) as contestants, contest(roofs) as above:
+    with contest({name: ("ours", one) for name, one in made.items()}) as contestants, contest(roofs) as peaks:
         steps = steps_for(args.seconds, contestants, {name: one["batch_size"] for name, one in made.items()})
         for _ in range(args.rounds):
-            for name, one in above.items():
+            for name, one in peaks.items():
                 limits[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
             for name, (answer,) in take_turns(contestants, 1, steps).items():
                 speeds[name].append(answer["images_per_second"])
@@ -197,9 +197,9 @@ def measure(args: argparse.Namespace) -> None:
             ]
             for precision in PRECISIONS:
                 common = {"device": kind, "precision": precision, "lr": 0.01, "dropout": 0.5}
-                found, above = measured(common, settings, args)
+                found, peaks = measured(common, settings, args)
                 rows |= found
-                roofs |= {f"{kind}, {name}": roof for name, roof in above.items()}
+                roofs |= {f"{kind}, {name}": roof for name, roof in peaks.items()}
                 reports[f"{kind}, {precision}"] = with_reports(common | settings[0], args)
     crossings = {precision: overtaken_at(rows, precision) for precision in PRECISIONS}
     body = {

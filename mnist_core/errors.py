@@ -25,7 +25,7 @@ class InputError(MnistCoreError):
 
 
 class DeviceError(MnistCoreError):
-    """The device that was asked for is not there."""
+    """The device that was asked for is not there, or is out of memory."""
 
     exit_code = 4
 

@@ -1,7 +1,8 @@
 """Layers that know about a step: its random numbers, its replicas, and what is quick.
 
 Convolutions are followed by max-pooling *before* bias and ReLU: both are monotone in each channel, so the
-function is the same, and the element-wise work falls on a quarter of the values.
+function is the same, and the element-wise work falls on a quarter of the values. Batch normalisation
+in between sees the pooled values, which is another function.
 """
 
 from typing import Any

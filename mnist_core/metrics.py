@@ -1,4 +1,4 @@
-"""What a set of logits is worth: counts that stream in, and every number that follows from them."""
+"""Streaming classification metrics from logits: counts, and every number that follows from them."""
 
 import dataclasses
 from typing import Any

@@ -71,7 +71,7 @@ class DigitNetWide(DigitNet):
 
 @register
 class DeepNet(DigitNet):
-    """Convolutions in pairs, pooled after each: the surest of the networks that what is no digit is none."""
+    """Convolutions in pairs, pooled after each: of the networks here the best at rejecting non-digits."""
 
     def __init__(
         self, widths: tuple[int, ...] = (32, 32, 64, 64, 128), dropout: float = 0.3, **kwargs: Any

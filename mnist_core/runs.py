@@ -152,6 +152,7 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
 
     from mnist_core import models
     from mnist_core.loop.checkpoint import read_checkpoint
+    from mnist_core.loop.ema import averaged
     from mnist_core.loop.state import check_fit, dtype_policy
 
     directory = find_run(run, log_dir)
@@ -169,13 +170,13 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
             f"{path}: its model {meta['model'].get('class_name')} is not known here; import the module that "
             "registers it with keras.saving.register_keras_serializable"
         ) from error
-    variables = [variable.value for variable in model.variables]
-    check_fit(path, "model", groups.get("model", []), variables)
-    for variable, value in zip(variables, groups["model"], strict=True):
-        variable.assign(value)
+    # What was scored is the average where there is one.
+    targets = {"model": [variable.value for variable in model.variables]}
     if "average" in groups:
-        floats = [weight.value for weight in model.weights if weight.dtype.startswith("float")]
-        for variable, value in zip(floats, groups["average"], strict=True):
+        targets["average"] = averaged(model)
+    for name, variables in targets.items():
+        check_fit(path, name, groups.get(name, []), variables)
+        for variable, value in zip(variables, groups[name], strict=True):
             variable.assign(value)
     return model, directory
 

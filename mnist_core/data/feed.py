@@ -1,8 +1,8 @@
 """Which images each step trains on, and their delivery to the device in blocks of steps."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +16,8 @@ from mnist_core.errors import UsageError
 class Plan:
     """Which images each step trains on: a pure function of (seed, epoch), each image once an epoch.
 
-    The last step of an epoch takes what is left, so its batch may be smaller. How random the order is says
-    `mnist_core.data.order`.
+    The last step of an epoch takes what is left, so its batch may be smaller. `mnist_core.data.order`
+    describes the shuffle.
 
     Args:
       num_images: size of the training split.
@@ -107,7 +107,7 @@ class ResidentFeed:
                 yield self._plan.indices(*block)
 
         spec = tf.TensorSpec([None, None], tf.int32)
-        return tf.data.Dataset.from_generator(elements, output_signature=spec).prefetch(4)
+        return _prefetched(elements, spec, count=4)
 
     def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.gather(block[step], rows)
@@ -149,7 +149,7 @@ class StreamingFeed:
             tf.TensorSpec([None, None, height, width], tf.uint8),
             tf.TensorSpec([None, None], tf.int32),
         )
-        return tf.data.Dataset.from_generator(elements, output_signature=spec).prefetch(2)
+        return _prefetched(elements, spec, count=2)
 
     def take(
         self, block: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, rows: tf.Tensor
@@ -159,6 +159,16 @@ class StreamingFeed:
 
     def shape(self, block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         return tf.shape(block[1])
+
+
+def _prefetched(elements: Callable[[], Iterator[Any]], spec: Any, *, count: int) -> tf.data.Dataset:
+    """A dataset of what ``elements`` yields, ``count`` of them ahead."""
+    # Here is nothing to tune, and an iterator that is dropped may wait for the tuner's thread, which sleeps
+    # for longer and longer: up to as long as the run took.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = tf.data.Dataset.from_generator(elements, output_signature=spec)
+    return dataset.prefetch(count).with_options(options)
 
 
 class _Reader:

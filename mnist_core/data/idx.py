@@ -104,7 +104,7 @@ def content_sha256(array: np.ndarray) -> str:
 
 
 def release(array: np.ndarray) -> None:
-    """Gives back the memory of a mapped array's pages; the next access finds them in the file again.
+    """Drops the resident pages of a memory-mapped array; the next access reads them from the file again.
 
     They would count as resident until another program needs the memory. Other arrays stay as they are, and
     all do on Windows, which has no such call.

@@ -7,19 +7,24 @@ import keras
 import tensorflow as tf
 
 
+def averaged(model: keras.Model) -> list[tf.Variable]:
+    """The variables that an average follows: a model's weights, and the moments of batch normalisation."""
+    return [weight.value for weight in model.weights if weight.dtype.startswith("float")]
+
+
 class WeightAverage:
-    """Follows all float weights, the moments of batch normalisation included.
+    """Follows what `averaged` gives.
 
     The decay warms up as (1 + t) / (10 + t), so that the average soon forgets the initial weights.
     """
 
     def __init__(self, model: keras.Model, decay: float) -> None:
-        self._weights = [weight.value for weight in model.weights if weight.dtype.startswith("float")]
+        self._weights = averaged(model)
         self.variables = [tf.Variable(weight, trainable=False, name="average") for weight in self._weights]
         self._decay = decay
 
     def update(self, step: tf.Tensor) -> None:
-        """Moves the averages towards the weights, inside the graph."""
+        """Moves the averages towards the weights after ``step``, int64, inside the graph."""
         time = tf.cast(step, tf.float32)
         decay = tf.minimum(self._decay, (1 + time) / (10 + time))
         for average, weight in zip(self.variables, self._weights, strict=True):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from mnist_core import layers, models
 from mnist_core.config import Config
 from mnist_core.errors import InputError, UsageError
-from mnist_core.loop import sgd
+from mnist_core.loop import optimizers
 from mnist_core.loop.ema import WeightAverage
 from mnist_core.loop.loss_scale import LossScale
 
@@ -33,7 +33,9 @@ class TrainState:
         several replicas can't train it.
     """
 
-    def __init__(self, config: Config, precision: str, model: ModelSource, optimizer: sgd.Optimizer) -> None:
+    def __init__(
+        self, config: Config, precision: str, model: ModelSource, optimizer: optimizers.Optimizer
+    ) -> None:
         self.model, self.precision = _make_model(model, precision, explicit=config.precision != "auto")
         self.optimizer = optimizer
         self.optimizer.build(self.model.trainable_variables)
@@ -95,7 +97,7 @@ class TrainState:
 
     def _check_replicas(self, config: Config) -> None:
         # Replicas can't meet inside a branch or a loop of the graph.
-        if self.loss_scale and isinstance(self.optimizer, sgd.KerasOptimizer):
+        if self.loss_scale and isinstance(self.optimizer, optimizers.KerasOptimizer):
             raise UsageError(
                 "--precision mixed_float16 on several replicas needs --optimizer sgd; or use mixed_bfloat16"
             )

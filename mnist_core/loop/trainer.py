@@ -17,7 +17,7 @@ from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
 from mnist_core.data.split import Dataset, Split, hold_out
 from mnist_core.errors import DeviceError, InputError, InterruptedRunError, UsageError
 from mnist_core.files import write_json
-from mnist_core.loop import schedule, sgd
+from mnist_core.loop import optimizers, schedule
 from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
@@ -187,7 +187,7 @@ class Trainer:
                 config,
                 self.device.precision,
                 model or (lambda: models.create(config.model)),
-                sgd.KerasOptimizer(optimizer) if optimizer else sgd.from_config(config),
+                optimizers.KerasOptimizer(optimizer) if optimizer else optimizers.from_config(config),
             )
 
     def _total_steps(self) -> int:

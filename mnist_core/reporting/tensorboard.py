@@ -95,8 +95,8 @@ class TensorBoard(Hook):
     the time.
 
     Args:
-      flush_seconds: after which events are handed on.
-      seconds_to_draw: what pictures take.
+      flush_seconds: most seconds between two flushes.
+      seconds_to_draw: estimated cost of drawing the pictures.
     """
 
     def __init__(self, flush_seconds: float = 2.0, seconds_to_draw: float = 1.0) -> None:

@@ -16,7 +16,7 @@ from mnist_core.errors import UsageError
 
 Engine = Callable[[np.ndarray], np.ndarray]
 CORES = cores()
-# What one image, or few, give an operation to do is less than handing it to several threads costs.
+# For up to so many images, sharing an operation among threads costs more than it saves.
 FEW = 16
 
 

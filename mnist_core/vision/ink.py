@@ -22,7 +22,7 @@ ELEMENTS = (0.06, 0.1, 0.16, 0.25, 0.4, 0.65, 1.0)
 SMALLEST_ELEMENT = 5
 # What is thicker, as a share of its longer side, is no stroke.
 THICKEST = 0.35
-# How much the polarity counts that is less likely. Bright ink has nearly no dark counterpart; light has.
+# Factor on the score of the less likely polarity. Bright ink has nearly no dark counterpart; light has.
 OTHER_POLARITY = 0.75
 # What is so clear leaves no doubt about its polarity.
 CLEAR = 0.9

@@ -16,9 +16,9 @@ from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
 PAGE_SIDE = 1152
 # ... in the small copy they are lower than this.
 CLEAR_HEIGHT = 56
-# Of what stands alone there is less to fear than of a page's pieces; of the second look at it, more.
+# What stands alone needs less certainty than a page's pieces; at a second look it needs more.
 SURE_ALONE, SURE_AGAIN = 0.75, 0.95
-# Among digits, what is less likely to be one is none; LEAST_WIDE goes for what is so much wider than high.
+# Among digits, what is less likely to be one is left out; WIDEST heights wide it needs LEAST_WIDE.
 LEAST_PROBABILITY, LEAST_WIDE = 0.4, 0.7
 WIDEST = 1.7
 # Fewer pieces than FEW must all be so likely.

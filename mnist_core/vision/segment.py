@@ -190,7 +190,7 @@ def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> 
 
 
 def _usual_height(stats: np.ndarray) -> float:
-    """The height that half of the ink's height reaches, so that specks, though many, count little."""
+    """The median of the heights, weighted by their squares, so that specks, though many, count little."""
     width, height = stats[:, 2], stats[:, 3]
     upright = height[width < FLAT * height]
     order = np.sort(upright if len(upright) else height)

@@ -12,7 +12,7 @@ from mnist_core.vision.parts import square, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
-# Faint ink reaches so much of the threshold of the clear one, and so many times what most paper is below.
+# Least threshold of faint ink, as a share of the clear one's and in 95 % quantiles of the paper.
 FAINTER, NOISE = 0.25, 1.3
 
 Box = tuple[int, int, int, int]

@@ -23,8 +23,8 @@ LOWEST_SLICE = 0.55
 SURE = 0.95
 # What is so much wider than high is seldom one digit.
 WIDE = 1.05
-# Nats for a nat of doubt (digits are seldom doubtful, pieces of several are often), for a cut, and for each
-# stroke that it crosses. Set by hand, looking at pages of training digits.
+# Penalties in nats: a factor on doubt (digits are seldom doubtful, pieces of several are often), one for each
+# cut, and one for each stroke that a cut crosses. Set by hand, looking at pages of training digits.
 DOUBT = 2.0
 CUT = 0.7
 CROSSING = 0.4

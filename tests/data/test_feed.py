@@ -217,3 +217,10 @@ def test_streaming_a_mapped_file_keeps_memory_flat(tmp_path: Path) -> None:
     # The measure works: who reads it all at once has it all in memory.
     assert images.max() == 1
     assert mapped_bytes() - before > 70e6
+
+
+@pytest.mark.parametrize("kind", [ResidentFeed, StreamingFeed])
+def test_nothing_is_tuned_that_a_dropped_iterator_would_wait_for(kind: type[Feed]) -> None:
+    plan = Plan(len(SPLIT), 8, seed=0)
+    dataset = kind(SPLIT, plan).dataset(plan.blocks(0, 4, 2, ()))
+    assert dataset.options().autotune.enabled is False

@@ -128,7 +128,7 @@ export class Pad {
     } else if (event.key === " ") {
       if (this.#current) this.#current = null;
       else this.#begin(this.at);
-    } else if (event.key === "Delete" || event.key === "Escape") {
+    } else if (event.key === "Delete") {
       this.clear();
     } else if (event.key === "z" && (event.ctrlKey || event.metaKey)) {
       this.undo();

@@ -35,8 +35,8 @@ async function ask(make) {
     const [current, asked] = [next, sheet];
     next = null;
     try {
-      const answer = await read(await current());
-      if (asked === sheet) show(answer);
+      const answer = await read(await current(), () => next || asked !== sheet);
+      if (asked === sheet && answer) show(answer);
     } catch (error) {
       if (asked === sheet) fail(explain(error));
     }
@@ -50,14 +50,17 @@ function explain({ name, message }) {
   return name === "TimeoutError" ? "The server doesn't answer; try again." : message;
 }
 
-async function read(picture) {
+/** The server's answer; nothing when it is too busy until nobody waits for it any more. */
+async function read(picture, isOutdated) {
   const signal = AbortSignal.timeout(PATIENCE);
   for (;;) {
     const headers = { "Content-Type": picture.type.startsWith("image/") ? picture.type : "image/*" };
     const response = await fetch("api/predict", { method: "POST", body: picture, headers, signal });
     if (response.status === 503) {
+      if (isOutdated()) return null;
       say("The server is busy …");
       await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      if (isOutdated()) return null;
       continue;
     }
     const answer = await response.json();
@@ -190,6 +193,7 @@ async function loadPhoto(file) {
 
 /** Shows a photo, and makes of it what is sent; a file that the browser can't show is sent as it is. */
 async function drawPhoto(file) {
+  const begun = sheet;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file);
@@ -201,7 +205,7 @@ async function drawPhoto(file) {
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  canvas.hidden = false;
+  if (begun === sheet) canvas.hidden = false;
   // JPEG knows no transparency.
   const type = file.type === "image/jpeg" ? "image/jpeg" : "image/png";
   return new Promise((resolve) => canvas.toBlob(resolve, type, 0.92));

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mnist_core.config import Config
 from mnist_core.errors import UsageError
-from mnist_core.loop import sgd
+from mnist_core.loop import optimizers
 from tests.loop.small import Linear, Recorder, make, train
 
 RATE = tf.constant(0.1)
@@ -21,7 +21,7 @@ def fresh() -> list[keras.Variable]:
     return [keras.Variable(random.normal(size=shape).astype(np.float32)) for shape in SHAPES]
 
 
-def moved(optimizer: sgd.Optimizer) -> list[np.ndarray]:
+def moved(optimizer: optimizers.Optimizer) -> list[np.ndarray]:
     """Two variables after all updates."""
     variables = fresh()
     optimizer.build(variables)
@@ -40,14 +40,14 @@ def moved_by_keras(optimizer: keras.optimizers.Optimizer) -> list[np.ndarray]:
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_updates_equal_those_of_keras(momentum: float, nesterov: bool) -> None:
-    ours = moved(sgd.SGD(momentum, nesterov))
+    ours = moved(optimizers.SGD(momentum, nesterov))
     theirs = moved_by_keras(keras.optimizers.SGD(0.1, momentum=momentum, nesterov=nesterov))
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
 def test_decay_shrinks_kernels_by_the_rate_and_leaves_biases_alone() -> None:
-    optimizer, variables = sgd.SGD(weight_decay=0.5), fresh()
+    optimizer, variables = optimizers.SGD(weight_decay=0.5), fresh()
     optimizer.build(variables)
     optimizer.apply([tf.zeros(shape) for shape in SHAPES], RATE)
     kernel, bias = fresh()
@@ -56,7 +56,7 @@ def test_decay_shrinks_kernels_by_the_rate_and_leaves_biases_alone() -> None:
 
 
 def test_decay_stays_out_of_the_momentum() -> None:
-    decayed, plain = sgd.SGD(weight_decay=0.5), sgd.SGD()
+    decayed, plain = optimizers.SGD(weight_decay=0.5), optimizers.SGD()
     moved(decayed)
     moved(plain)
     for one, other in zip(decayed.variables, plain.variables, strict=True):
@@ -65,7 +65,7 @@ def test_decay_stays_out_of_the_momentum() -> None:
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "adafactor", "lion", "muon", "rmsprop"])
 def test_a_keras_optimizer_does_what_it_does_on_its_own(name: str) -> None:
-    made = sgd.from_config(Config(optimizer=name, lr=0.1))
+    made = optimizers.from_config(Config(optimizer=name, lr=0.1))
     own = keras.optimizers.get(name)
     own.learning_rate = 0.1
     for one, other in zip(moved(made), moved_by_keras(own), strict=True):
@@ -74,7 +74,7 @@ def test_a_keras_optimizer_does_what_it_does_on_its_own(name: str) -> None:
 
 def test_all_slots_of_a_keras_optimizer_are_known() -> None:
     optimizer = keras.optimizers.Adam()
-    ours = sgd.KerasOptimizer(optimizer)
+    ours = optimizers.KerasOptimizer(optimizer)
     ours.build(fresh())
     # The step and the rate; for both variables two moments.
     assert len(ours.variables) == len(optimizer.variables) == 2 + 2 * 2
@@ -110,12 +110,12 @@ def test_a_keras_optimizer_that_is_named_takes_the_schedule_of_the_run() -> None
 @pytest.mark.parametrize("name", ["nonsense", "", "optimizer", "lossscaleoptimizer"])
 def test_an_unknown_optimizer_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="--optimizer must be sgd or a Keras optimizer"):
-        sgd.from_config(Config(optimizer=name))
+        optimizers.from_config(Config(optimizer=name))
 
 
 def test_an_optimizer_that_scales_the_loss_is_refused() -> None:
     with pytest.raises(UsageError, match="pass the inner optimizer"):
-        sgd.KerasOptimizer(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
+        optimizers.KerasOptimizer(keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()))
 
 
 def test_an_optimizer_of_another_model_is_refused() -> None:
