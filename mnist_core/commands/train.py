@@ -82,13 +82,19 @@ def _again(config: Config, directory: Path, finished: dict[str, Any]) -> cli.Ans
     Raises:
       InputError: its result is not of the train command.
     """
-    path, remedy = directory / runs.RESULT, "name another run, or start a new one without --resume"
+
+    def refused(why: Any) -> InputError:
+        return InputError(
+            f"{directory / runs.RESULT} is not the result of a training run ({why}); "
+            "name another run, or start a new one without --resume"
+        )
+
     if missing := [name for name in KEYS if name not in finished]:
-        raise InputError(f"{path} is no result of a training run: it lacks {', '.join(missing)}; {remedy}")
+        raise refused(f"it lacks {', '.join(missing)}")
     try:
         answer = cli.Answer(finished, _text(finished), _missed_target(config, finished))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path} is no result of a training run ({error}); {remedy}") from error
+        raise refused(error) from error
     warn(f"{directory} has already ended; this is its result")
     return answer
 
