@@ -110,9 +110,10 @@ class Trainer:
           HookError: a hook failed.
         """
         run = self.run
-        if directory:
+        run.directory = Path(directory) if directory else None
+        self._checkpoints = None
+        if run.directory:
             self.state.model_config()  # Better refused now than at the first checkpoint.
-            run.directory = Path(directory)
             self._checkpoints = Checkpoints(run.directory / CHECKPOINTS, self.config.keep)
             if not (run.directory / CONFIG).exists():
                 run.directory.mkdir(parents=True, exist_ok=True)

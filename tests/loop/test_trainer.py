@@ -239,6 +239,16 @@ def test_a_network_that_python_trained_is_found_in_its_directory(tmp_path: Path)
     np.testing.assert_array_equal(flat(model), flat(trainer.state.model))
 
 
+def test_a_second_training_without_a_directory_leaves_that_of_the_first_alone(tmp_path: Path) -> None:
+    trainer = make(net=Linear, max_steps=2)
+    trainer.fit(tmp_path)
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
+    trainer.run.total_steps = 4
+    assert trainer.fit().run.directory is None
+    assert trainer.run.step == 4
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+
+
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
     make(net=Linear, precision="float32", max_steps=2).fit(tmp_path)
     (path,) = (tmp_path / CHECKPOINTS).glob("step-*")
