@@ -4,20 +4,15 @@ The pad: draw with the left button, rub out with the right one; c clears, u take
 """
 
 import argparse
-import os
-import signal
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from mnist_core import cli
 from mnist_core.errors import InterruptedRunError, UsageError
 from mnist_core.imports import import_opencv, import_predictor
-from mnist_core.loop.interrupt import SIGNALS, leave_at_the_second
+from mnist_core.loop.interrupt import Interrupts
 
-LEAVING = b"interrupted twice: left without a video; run it again\n"
+LEAVING = "interrupted twice: left without a video; run it again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +51,8 @@ def _draw(args: argparse.Namespace) -> cli.Answer:
 
     from mnist_core.vision.live import draw
 
-    stop = _Stop()
-    pace, strokes = draw(predictor, stop)
-    stop.close()
+    with Interrupts(LEAVING) as interrupts:
+        pace, strokes = draw(predictor, lambda: interrupts.requested)
     redraw = round(float(np.percentile(strokes, 95)), 2) if strokes else None
     return _answer({**pace.to_json(), "redraw_ms_p95": redraw})
 
@@ -75,48 +69,17 @@ def _watch(args: argparse.Namespace) -> cli.Answer:
         from mnist_core.vision.window import Window
 
         window = None if args.headless else Window(TITLE)
-        stop = _Stop(recorder.discard if recorder else None)
-        pace = watch(source, predictor, stop, window=window, recorder=recorder)
+        # The video is ended well between two frames; for a camera's next one there may be no end of waiting.
+        with Interrupts(LEAVING, recorder.discard if recorder else None) as interrupts:
+            pace = watch(source, predictor, lambda: interrupts.requested, window=window, recorder=recorder)
         whole = pace.frames > 0
     finally:
         if recorder:
             recorder.close(keep=whole)
-    stop.close()
     error = None
-    if stop() and not source.endless:
+    if interrupts.requested and not source.endless:
         error = InterruptedRunError(f"interrupted after {pace.frames} frames; run it again for the others")
     return _answer(pace.to_json(), error)
-
-
-class _Stop:
-    """Whether Ctrl-C or SIGTERM has come; asked between two frames, so that the video is ended well.
-
-    A second one ends the program at once, for a camera may be waited for without end. Python runs signal
-    handlers only between two such calls, so a thread counts the signals as the system delivers them.
-
-    Args:
-      discard: called before the program ends so.
-    """
-
-    def __init__(self, discard: Callable[[], None] | None = None) -> None:
-        self._requested = False
-        reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        threading.Thread(target=leave_at_the_second, args=(reader, LEAVING, discard), daemon=True).start()
-        for number in SIGNALS:
-            signal.signal(number, self._handle)
-
-    def __call__(self) -> bool:
-        return self._requested
-
-    def close(self) -> None:
-        """From now on a signal does nothing: the result is there, and about to be told."""
-        signal.set_wakeup_fd(-1)
-        os.close(self._writer)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
 
 
 def _answer(data: dict[str, Any], error: InterruptedRunError | None = None) -> cli.Answer:

@@ -11,7 +11,7 @@ from typing import Any, Self
 from mnist_core.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LEAVING = b"interrupted twice: left without saving; --resume goes on from the last checkpoint\n"
+LEAVING = "interrupted twice: left without saving; --resume goes on from the last checkpoint"
 
 
 class Interrupts:
@@ -19,10 +19,15 @@ class Interrupts:
 
     Python runs signal handlers only between two calls of the device, which may be long. A thread therefore
     counts the signals too, as the system delivers them.
+
+    Args:
+      leaving: what is said when the second one ends the process, in one line.
+      clean_up: called before that; half-written files with temporary names may stay.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, leaving: str = LEAVING, clean_up: Callable[[], None] | None = None) -> None:
         self.requested = False
+        self._leaving, self._clean_up = leaving, clean_up
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -31,8 +36,7 @@ class Interrupts:
             reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
             self._previous_writer = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-            # Nothing is cleaned up: whatever is half-written has a temporary name.
-            threading.Thread(target=leave_at_the_second, args=(reader, LEAVING), daemon=True).start()
+            threading.Thread(target=self._leave_at_the_second, args=(reader,), daemon=True).start()
             self._previous = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
@@ -46,23 +50,20 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
 
+    def _leave_at_the_second(self, reader: int) -> None:
+        """Ends the process at the second signal, whatever it waits for.
 
-def leave_at_the_second(reader: int, leaving: bytes, clean_up: Callable[[], None] | None = None) -> None:
-    """Ends the process at the second signal, whatever it waits for; for a thread of its own.
-
-    Args:
-      reader: a pipe whose other end is `signal.set_wakeup_fd`'s; the thread ends when that is closed.
-      leaving: what is said on stderr.
-      clean_up: called before.
-    """
-    with open(reader, "rb", buffering=0) as pipe:
-        count = 0
-        while number := pipe.read(1):
-            count += number[0] in SIGNALS
-            if count == 2:
-                if clean_up:
-                    clean_up()
-                # Who would read it may be gone.
-                with contextlib.suppress(OSError):
-                    os.write(2, leaving)
-                os._exit(InterruptedRunError.exit_code)
+        Args:
+          reader: a pipe whose other end is `signal.set_wakeup_fd`'s; this returns when that is closed.
+        """
+        with open(reader, "rb", buffering=0) as pipe:
+            count = 0
+            while number := pipe.read(1):
+                count += number[0] in SIGNALS
+                if count == 2:
+                    if self._clean_up:
+                        self._clean_up()
+                    # Who would read it may be gone.
+                    with contextlib.suppress(OSError):
+                        os.write(2, f"{self._leaving}\n".encode())
+                    os._exit(InterruptedRunError.exit_code)
