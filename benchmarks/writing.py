@@ -8,6 +8,8 @@ from benchmarks.thinning import segments, skeleton
 
 # The side of the copy of a digit whose strokes are followed.
 DETAIL = 112
+# How far, in its pixels, a digit's outline may be off the lines of a pen, and the share of ink that may be.
+RIM, LOST = 4, 0.01
 # What people write between digits: ends of strokes, x and y from a digit's upper left, in its heights.
 SIGNS = {
     "-": (((0.3, 0.5), (0.75, 0.5)),),
@@ -20,10 +22,17 @@ SIGNS = {
 
 
 def legible(digit: np.ndarray, label: str) -> bool:
-    """Whether thinning keeps what makes the digit one: its holes must not be filled with ink."""
-    outlines, _ = cv2.findContours(cv2.inRange(digit, 101, 255), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    """Whether the lines that thinning leaves of a digit are still one: no hole is filled, no blot lost."""
+    mask = _enlarged(digit)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     holes = {"0": (2,), "6": (2,), "8": (3,), "9": (2,), "4": (1, 2), "2": (1, 2)}.get(label, (1,))
-    return len(outlines) in holes
+    if len(outlines) not in holes:
+        return False
+    lines = skeleton(mask)
+    pen = 2 * np.median(cv2.distanceTransform(mask, cv2.DIST_L2, 3)[lines])
+    drawn = np.zeros_like(mask)
+    _draw(drawn, lines, round(pen + 2 * RIM))
+    return bool((mask & ~drawn).sum() <= LOST * mask.sum())
 
 
 def stroke(digit: np.ndarray, height: int, pen: float | None = None) -> np.ndarray:
@@ -37,12 +46,9 @@ def stroke(digit: np.ndarray, height: int, pen: float | None = None) -> np.ndarr
     Returns:
       float32 [height, width], 0 to 1, with a margin for the pen.
     """
-    mask = (
-        cv2.GaussianBlur(cv2.resize(digit, (DETAIL, DETAIL), interpolation=cv2.INTER_CUBIC), (0, 0), 1.5)
-        > 100
-    )
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    mask = np.pad(mask[y : y + h, x : x + w].astype(np.uint8), 2)
+    mask = _enlarged(digit)
+    x, y, w, h = cv2.boundingRect(mask)
+    mask = np.pad(mask[y : y + h, x : x + w], 2)
     scale = height / max(h, w)
     size = max(2, round(mask.shape[1] * scale)), max(2, round(mask.shape[0] * scale))
     if pen is None:
@@ -54,10 +60,7 @@ def stroke(digit: np.ndarray, height: int, pen: float | None = None) -> np.ndarr
         return np.clip((smooth / 255 - 0.5) * max(1.0, 2 * scale) + 0.5, 0, 1).astype(np.float32)
     margin = int(pen) + 1
     line = np.zeros((size[1] + 2 * margin, size[0] + 2 * margin), np.float32)
-    fine = 16
-    for a, b in segments(skeleton(mask)):
-        ends = [tuple(round((v * scale + margin) * fine) for v in point) for point in (a, b)]
-        cv2.line(line, *ends, 1.0, max(1, round(pen)), cv2.LINE_8 if pen < 1.5 else cv2.LINE_AA, 4)
+    _draw(line, skeleton(mask), max(1, round(pen)), scale, margin)
     return line
 
 
@@ -191,6 +194,20 @@ def shape(height: int, rng: Generator) -> np.ndarray:
             ink, [np.int32([[a, height], [height, height - radius // 2], [b, height]])], False, 1.0, pen
         )
     return ink
+
+
+def _enlarged(digit: np.ndarray) -> np.ndarray:
+    """A digit, uint8 [28, 28], as a mask of DETAIL x DETAIL with a smooth outline."""
+    large = cv2.resize(digit, (DETAIL, DETAIL), interpolation=cv2.INTER_CUBIC)
+    return (cv2.GaussianBlur(large, (0, 0), 1.5) > 100).astype(np.uint8)
+
+
+def _draw(ink: np.ndarray, lines: np.ndarray, pen: int, scale: float = 1.0, margin: int = 0) -> None:
+    """Draws lines of one pixel into ``ink`` with a pen, enlarged and moved."""
+    fine = 16
+    for a, b in segments(lines):
+        ends = [tuple(round((v * scale + margin) * fine) for v in point) for point in (a, b)]
+        cv2.line(ink, *ends, 1, pen, cv2.LINE_8 if pen < 2 else cv2.LINE_AA, 4)
 
 
 def _trimmed(strokes: np.ndarray) -> np.ndarray:

@@ -22,6 +22,9 @@ LOWEST = 0.4
 FLAT = 4.0
 # So wide, and filled by so much of ink, is a dash or the bar of a 5.
 LYING, BAR = 2.0, 0.35
+# Between which shares of the height of what stands beside it a dash lies, or one of the two of =; that of a 5
+# lies higher.
+BESIDE = 0.17, 1.0
 # Beyond these many parts a picture is a texture, and no page.
 MOST_PARTS = 400
 
@@ -221,6 +224,6 @@ def _fits(piece: Piece, other: Piece, reach: float, height: float) -> bool:
 
 
 def _is_dash(piece: Piece, other: Piece) -> bool:
-    """Whether it is a bar at the middle of another piece, not above it as that of a 5 is, nor across it."""
+    """Whether it is a bar beside another piece, not above it as that of a 5 is, nor across it."""
     level = (piece.centre[1] - other.y) / other.height
-    return _is_bar(piece) and overlap(piece, other) < 0.2 and 0.3 < level < 0.75
+    return _is_bar(piece) and overlap(piece, other) < 0.2 and BESIDE[0] < level < BESIDE[1]

@@ -30,7 +30,8 @@ CUT = 0.7
 CROSSING = 0.4
 # Nats for taking what stands one above the other as one digit in two strokes.
 BROKEN = 0.7
-MOST_SEAMS = 14
+# Seams at most, and how far apart they are in the mean, as a share of the height.
+MOST_SEAMS, SEAMS_APART = 14, 0.1
 # Words are as wide as touching digits. Where so many pieces showed fewer SURE digits than they are, or so
 # many slices were looked at, what is left stays whole: a page of writing would take minutes.
 PIECES_TRIED, MOST_SLICES = 4, 2000
@@ -160,17 +161,17 @@ def _seams(mask: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     """Paths [height] of columns from left to right, and how many strokes' widths of ink each crosses."""
     height, width = mask.shape
     stroke = max(1.0, stroke_width(mask, float(mask.sum())))
-    step = max(1, round(max(width / (2 * MOST_SEAMS), height / 16)))
-    found: dict[int, tuple[float, np.ndarray]] = {}
-    for start in range(max(2, height // 8), width - max(2, height // 8), step):
-        path, ink = _seam(mask, start, reach=max(2, round(0.22 * height)))
-        key = round(float(path.mean()) / (0.7 * step))
-        if key not in found or ink < found[key][0]:
-            found[key] = (ink, path)
-    cheapest = sorted(found.values(), key=lambda seam: seam[0])[:MOST_SEAMS]
-    cheapest = [seam for seam in cheapest if seam[0] < 3.5 * stroke]
-    cheapest.sort(key=lambda seam: float(seam[1].mean()))
-    return [path for _, path in cheapest], [ink / stroke for ink, _ in cheapest]
+    edge, reach = max(2, height // 8), max(2, round(0.22 * height))
+    # The cheapest of all would crowd at one place.
+    apart = max(SEAMS_APART * height, width / MOST_SEAMS)
+    found = [_seam(mask, at, reach) for at in range(edge, width - edge, max(1, height // 16))]
+    kept: list[tuple[float, float, np.ndarray]] = []
+    for path, ink in sorted(found, key=lambda seam: seam[1]):
+        middle = float(path.mean())
+        if ink < 3.5 * stroke and all(abs(middle - other) >= apart for other, *_ in kept):
+            kept.append((middle, ink, path))
+    kept.sort(key=lambda seam: seam[0])
+    return [path for *_, path in kept], [ink / stroke for _, ink, _ in kept]
 
 
 def _seam(mask: np.ndarray, start: int, reach: int) -> tuple[np.ndarray, float]:

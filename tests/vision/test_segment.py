@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mnist_core.vision import page as pages
+from mnist_core.vision import touching
 from mnist_core.vision.parts import without_ruling
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.touching import resolved
@@ -61,13 +62,14 @@ def test_specks_lines_and_borders_are_no_pieces():
     assert len(pieces_of(without_ruling(page))[0]) == sum(map(len, rows))
 
 
-@pytest.mark.parametrize("sign", ["dash", "equals", "point", "colon"])
+@pytest.mark.parametrize("sign", ["dash", "low dash", "equals", "point", "colon"])
 def test_signs_between_digits_are_no_pieces_and_no_parts_of_them(sign):
     page = np.zeros((120, 260), np.uint8)
     for x in (60, 190):
         ring(page, x, 60, 60)
     for x, y, width in {
         "dash": [(112, 60, 24)],
+        "low dash": [(92, 80, 24)],
         "equals": [(105, 52, 40), (105, 68, 40)],
         "point": [(122, 86, 5)],
         "colon": [(122, 48, 5), (122, 75, 5)],
@@ -114,6 +116,19 @@ def test_touching_pieces_are_cut_where_the_judge_is_surest():
     assert np.abs(centres(parted) - expected).max() <= 18
     # Nothing is lost but crumbs.
     assert sum(piece.mask.sum() for piece in parted) > 0.9 * page.sum()
+
+
+def test_seams_are_found_all_along_a_piece_also_where_others_cross_less_ink():
+    mask = np.zeros((60, 300), np.uint8)
+    mask[28:32] = 1
+    for x in (180, 220, 260):
+        ring(mask, x, 30, 60)
+    for x in (200, 240):
+        mask[24:36, x - 4 : x + 4] = 1
+    seams, costs = touching._seams(mask)
+    middles = [seam.mean() for seam in seams]
+    assert min(costs) < 0.6 * max(costs)
+    assert all(np.abs(np.array(middles) - x).min() < 12 for x in (200, 240))
 
 
 def test_what_the_judge_is_sure_of_stays_whole():
