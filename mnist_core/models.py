@@ -74,7 +74,7 @@ class DeepNet(DigitNet):
     """Convolutions in pairs, pooled after each: of the networks here the best at rejecting non-digits."""
 
     def __init__(
-        self, widths: tuple[int, ...] = (32, 32, 64, 64, 128), dropout: float = 0.3, **kwargs: Any
+        self, widths: tuple[int, ...] = (48, 48, 96, 96, 160), dropout: float = 0.3, **kwargs: Any
     ) -> None:
         super().__init__(widths, dropout, **kwargs)
 

@@ -16,7 +16,7 @@ from mnist_core.randomness import StepRandom
 # A scribble's strokes, the points of each, and the longer side of its box in pixels, which is MNIST's.
 STROKES, POINTS, LONGER_SIDE = 4, 20, 19.0
 # Letters and signs that are seldom written like a digit. A stroke is a quadratic Bezier curve: x and y of its
-# beginning, its bend and its end, from 0 to 8, left to right and down.
+# beginning, its bend and its end, from 0 to 8, left to right and down; a bend may lie lower.
 LETTERS = {
     "A": "082440 406488 154575",
     "E": "000408 004080 043464 084888",
@@ -31,6 +31,7 @@ LETTERS = {
     "W": "001428 283542 425568 687480",
     "X": "004488 804408",
     "a": "721115 152876 717588",
+    "printed a": "117074 747688 740316 162977",
     "d": "841316 163887 808488",
     "e": "144474 744014 141877",
     "f": "713033 323538 043464",
@@ -44,6 +45,7 @@ LETTERS = {
     "*": "404448 022486 824406",
     "+": "404448 044484",
     "=": "034383 065686",
+    "&": "882522 223061 616315 150975",
 }
 # Digits in the same strokes, to stand beside others.
 DIGITS = {

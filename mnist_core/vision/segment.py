@@ -13,18 +13,18 @@ from mnist_core.vision.parts import along_border, components, fills, only, squar
 
 # Shares of the height of the page's digits.
 SPECK = 0.25
-SMALL = 0.55
+SMALL = 0.5
 GAP_IN_STROKE = 0.03
 REACH = 0.25
 HIGHEST = 1.8
 LOWEST = 0.4
 # What is so many times as wide as high is a ruled line.
 FLAT = 4.0
-# So wide, and filled by so much of ink, is a dash or the bar of a 5.
-LYING, BAR = 2.0, 0.35
-# Between which shares of the height of what stands beside it a dash lies, or one of the two of =; that of a 5
-# lies higher.
-BESIDE = 0.17, 1.0
+# So wide, and filled by so much of ink, is a dash, an = or the bar of a 5.
+LYING, BAR = 1.5, 0.35
+# Shares of the height of what stands beside it: the bar of a 5 lies higher than the first, a dash or = lower.
+# What lies lower than the second is a comma or a point.
+BAR_OF_5, COMMA = 0.17, 0.85
 # Beyond these many parts a picture is a texture, and no page.
 MOST_PARTS = 400
 
@@ -96,7 +96,7 @@ def _is_small(piece: Piece, height: float) -> bool:
 
 
 def _is_bar(piece: Piece) -> bool:
-    """Whether it is one lying stroke."""
+    """Whether it is a lying stroke, or two."""
     return piece.width > LYING * piece.height and piece.mask.mean() > BAR
 
 
@@ -220,10 +220,10 @@ def _with_small_parts(pieces: list[Piece], height: float) -> list[Piece]:
 def _fits(piece: Piece, other: Piece, reach: float, height: float) -> bool:
     union = max(piece.bottom, other.bottom) - min(piece.y, other.y)
     near = distance(piece, other) <= reach and union <= max(HIGHEST * height, 1.15 * other.height)
-    return near and not _is_dash(piece, other)
+    return near and not _is_sign(piece, other)
 
 
-def _is_dash(piece: Piece, other: Piece) -> bool:
-    """Whether it is a bar beside another piece, not above it as that of a 5 is, nor across it."""
+def _is_sign(piece: Piece, other: Piece) -> bool:
+    """Whether a small piece is a dash, an = or a comma beside another, and no part of it."""
     level = (piece.centre[1] - other.y) / other.height
-    return _is_bar(piece) and overlap(piece, other) < 0.2 and BESIDE[0] < level < BESIDE[1]
+    return overlap(piece, other) < 0.2 and (level > COMMA or (_is_bar(piece) and level > BAR_OF_5))

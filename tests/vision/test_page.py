@@ -104,8 +104,8 @@ def test_boxes_hold_their_digits_and_come_in_reading_order(predictor, test_digit
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("no ")])
 def test_what_is_no_digit_is_mostly_refused(predictor, kind):
     nothing = Split(*draw(2, seed=0))
-    found = [predictor.read(picture).text for picture, _ in pictures(kind, 8, nothing)]
-    assert found.count("") >= 4
+    found = [predictor.read(picture).text for picture, _ in pictures(kind, 16, nothing)]
+    assert found.count("") >= 8
 
 
 def test_a_letter_of_two_straight_strokes_is_not_cut_into_ones(predictor):
@@ -199,9 +199,10 @@ def test_the_shipped_weights_are_those_of_their_card():
 
 @pytest.mark.mnist
 def test_the_shipped_weights_score_what_their_card_says(predictor, test_digits):
-    found = predictor.probabilities(test_digits.images[:2000])
-    right = found.argmax(axis=1) == test_digits.labels[:2000]
-    assert right.mean() > 0.985
+    found = predictor.probabilities(test_digits.images)
+    right = found.argmax(axis=1) == test_digits.labels
+    told = json.loads((runs.SHIPPED / runs.RESULT).read_text())
+    assert right.mean() == pytest.approx(told["test_accuracy"], abs=2e-4)
     # They are as sure as they are right.
     assert abs(found.max(axis=1).mean() - right.mean()) < 0.005
 

@@ -62,7 +62,7 @@ def test_specks_lines_and_borders_are_no_pieces():
     assert len(pieces_of(without_ruling(page))[0]) == sum(map(len, rows))
 
 
-@pytest.mark.parametrize("sign", ["dash", "low dash", "equals", "point", "colon"])
+@pytest.mark.parametrize("sign", ["dash", "low dash", "equals", "near =", "point", "comma", "colon"])
 def test_signs_between_digits_are_no_pieces_and_no_parts_of_them(sign):
     page = np.zeros((120, 260), np.uint8)
     for x in (60, 190):
@@ -71,7 +71,9 @@ def test_signs_between_digits_are_no_pieces_and_no_parts_of_them(sign):
         "dash": [(112, 60, 24)],
         "low dash": [(92, 80, 24)],
         "equals": [(105, 52, 40), (105, 68, 40)],
+        "near =": [(88, 54, 24), (88, 61, 24), (90, 57, 3)],
         "point": [(122, 86, 5)],
+        "comma": [(88, 84, 5), (88, 89, 5), (87, 94, 5)],
         "colon": [(122, 48, 5), (122, 75, 5)],
     }[sign]:
         page[y - 2 : y + 3, x : x + width] = 1
