@@ -88,7 +88,8 @@ class Config:
     )
     optimizer: str = setting(
         "sgd",
-        "sgd (ours), or the name of a Keras optimizer, which takes --lr and --schedule; the rest is its own",
+        "sgd (ours), or the name of a Keras optimizer, which takes --lr (adam wants about 0.001) and "
+        "--schedule; the rest is its own",
         group="optimisation",
     )
     lr: float = setting(0.1, "peak learning rate", group="optimisation", above=0)

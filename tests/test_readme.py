@@ -118,6 +118,16 @@ def test_the_results_table_is_the_committed_measurement() -> None:
             assert f"{value:.3%}".replace("%", " %") in README
 
 
+def test_the_table_of_pictures_is_of_the_weights_in_the_package() -> None:
+    result = json.loads((ROOT / "benchmarks" / "results" / "vision.json").read_text(encoding="utf-8"))
+    shipped = json.loads((ROOT / "mnist_core" / "shipped" / "result.json").read_text(encoding="utf-8"))
+    assert result["weights_sha256"] == shipped["weights_sha256"]
+    for kind, found in result["kinds"].items():
+        if kind.startswith("page"):
+            shares = f"{found['exact']:.0%} | {found['characters']:.1%}".replace("%", " %")
+            assert f"| {found['n']} | {shares} |" in README, kind
+
+
 MIDDLES = (("median", "median_interval_95"), ("mean", "interval_95"), ("exponent", "interval_95"))
 
 

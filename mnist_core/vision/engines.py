@@ -16,8 +16,8 @@ from mnist_core.errors import UsageError
 
 Engine = Callable[[np.ndarray], np.ndarray]
 CORES = cores()
-# For up to so many images, sharing an operation among threads costs more than it saves.
-FEW = 16
+# For up to so many images, sharing the work among threads costs more than it saves.
+FEW = 8
 
 
 class TensorFlowEngine:
@@ -57,6 +57,8 @@ class LiteRTEngine:
       UsageError: LiteRT is not installed.
     """
 
+    PIECE = 16
+
     def __init__(self, model: keras.Model) -> None:
         content = export.to_litert(export.probabilities(model, float32=True))
         # One size each, because another size is allocated anew. Larger ones leave the caches.
@@ -71,10 +73,10 @@ class LiteRTEngine:
             with self._lock:
                 return self._one(images)
         found = np.empty((len(images), 10), np.float32)
-        full = len(images) // FEW * FEW
+        full = len(images) // self.PIECE * self.PIECE
         with self._lock:
-            for i in range(0, full, FEW):
-                found[i : i + FEW] = self._few(images[i : i + FEW])
+            for i in range(0, full, self.PIECE):
+                found[i : i + self.PIECE] = self._few(images[i : i + self.PIECE])
             for i in range(full, len(images)):
                 found[i : i + 1] = self._one(images[i : i + 1])
         return found

@@ -64,16 +64,16 @@ class Page:
 Recognise = Callable[[list[Ink]], list[Digit]]
 
 
-def find_rows(sheet: Sheet, recognise: Recognise, least_share: float = LEAST_SHARE) -> list[list[Digit]]:
+def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> list[list[Digit]]:
     """The digits of a page in reading order; nothing where there are not at least two.
 
     Args:
-      least_share: of the pieces of ink that must be SURE digits.
+      again: another look at the picture showed none, so that these must be more certain.
     """
     if max(sheet.gray.shape) < THUMBNAIL:
         return []
     if (inside := _paper(sheet)) is not None:
-        return find_rows(inside, recognise, least_share)
+        return find_rows(inside, recognise, again=again)
     pieces, height, written = pieces_of(sheet.mask)
     if height < CLEAR_HEIGHT and max(sheet.gray.shape) > WORKING_SIDE:
         larger = sheet.larger(PAGE_SIDE)
@@ -98,10 +98,10 @@ def find_rows(sheet: Sheet, recognise: Recognise, least_share: float = LEAST_SHA
         return np.array([digit.probability for digit in asked_once(some)])
 
     pieces = _with_faint(sheet, pieces, height, confidence)
-    digits = _digits(pieces, height, confidence, least_share)
+    digits = _digits(pieces, height, confidence, SURE_SHARE if again else LEAST_SHARE)
     # Any straight stroke is a one: those of a V, say, that are cut apart, or seen apart at a second look.
-    first_look_shows_them = least_share <= LEAST_SHARE and set(digits) & set(pieces)
-    if not first_look_shows_them and all(one.digit == 1 for one in asked_once(digits)):
+    may_be_strokes = set(digits).isdisjoint(pieces) or (again and len(digits) < FEW)
+    if may_be_strokes and all(one.digit == 1 for one in asked_once(digits)):
         return []
     return [asked_once(row) for row in rows_of(digits, height)]
 

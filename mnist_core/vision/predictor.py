@@ -12,7 +12,7 @@ from mnist_core.vision import engines
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.normalise import find_ink, shows_solid, to_mnist, views
-from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, SURE_SHARE, Digit, Page, find_rows
+from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
 
@@ -94,7 +94,7 @@ class Predictor:
         if rows := self._rows(first, single=False):
             return _page(rows, first)
         for sheet in filter(None, sheets):
-            if rows := find_rows(sheet, self._recognised, SURE_SHARE) or self._overlooked(sheet, first):
+            if rows := find_rows(sheet, self._recognised, again=True) or self._overlooked(sheet, first):
                 return _page(rows, sheet)
         return _page([], first)
 

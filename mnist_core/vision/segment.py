@@ -22,9 +22,9 @@ LOWEST = 0.4
 FLAT = 4.0
 # So wide, and filled by so much of ink, is a dash, an = or the bar of a 5.
 LYING, BAR = 1.5, 0.35
-# Shares of the height of what stands beside it: the bar of a 5 lies higher than the first, a dash or = lower.
-# What lies lower than the second is a comma or a point.
-BAR_OF_5, COMMA = 0.17, 0.85
+# Shares of the height of what stands beside it, from its top: a dash or = lies lower than the bar of a 5 and
+# higher than the foot of a 2, a comma or a point lower than the last.
+BAR_OF_5, FOOT_OF_2, COMMA = 0.17, 0.9, 0.85
 # Beyond these many parts a picture is a texture, and no page.
 MOST_PARTS = 400
 
@@ -226,4 +226,5 @@ def _fits(piece: Piece, other: Piece, reach: float, height: float) -> bool:
 def _is_sign(piece: Piece, other: Piece) -> bool:
     """Whether a small piece is a dash, an = or a comma beside another, and no part of it."""
     level = (piece.centre[1] - other.y) / other.height
-    return overlap(piece, other) < 0.2 and (level > COMMA or (_is_bar(piece) and level > BAR_OF_5))
+    is_sign = BAR_OF_5 < level < FOOT_OF_2 if _is_bar(piece) else level > COMMA
+    return is_sign and overlap(piece, other) < 0.2

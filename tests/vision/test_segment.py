@@ -94,6 +94,18 @@ def test_a_bar_belongs_to_the_digit_below_it():
     assert height == pytest.approx(80, abs=8)
 
 
+def test_a_foot_that_is_broken_off_belongs_to_its_2():
+    page = np.zeros((160, 300), np.uint8)
+    ring(page, 60, 80, 80)
+    # Its neck, and to the right of its end the foot.
+    cv2.line(page, (190, 40), (175, 118), 1, 5)
+    page[113:118, 182:206] = 1
+    ring(page, 260, 80, 80)
+    pieces, _, _ = pieces_of(page)
+    assert len(pieces) == 3
+    assert sorted(piece.right for piece in pieces)[1] == 206
+
+
 def test_an_empty_page_and_a_texture_hold_no_pieces():
     assert pieces_of(np.zeros((90, 120), np.uint8)) == ([], 0.0, 0)
     texture = np.zeros((600, 600), np.uint8)
