@@ -108,7 +108,10 @@ def _in_float32(run: Path) -> Any:
     from mnist_core import models
 
     trained, _ = runs.load_model(run)
-    model = models.build(type(trained)())
+    settings = trained.get_config()
+    # The dtype of a network that was trained in bfloat16.
+    settings.pop("dtype", None)
+    model = models.build(type(trained).from_config(settings))
     for variable, value in zip(model.variables, trained.variables, strict=True):
         variable.assign(value.numpy())
     return model

@@ -1,8 +1,8 @@
 """How well are pictures read? Scores by kind on simulated paper, and on a folder of labelled pictures.
 
-The digits are those of MNIST's test images, or of its training images to choose settings on, but for the quarter
-that can't be thinned for other pens without becoming illegible. Pages are scored by 1 - edit distance / length of
-their text, and by how many are read without a mistake.
+The digits are those of MNIST's test images, or of its training images to choose settings on, but for the
+quarter that can't be thinned for other pens without becoming illegible. Pages are scored by
+1 - edit distance / length of their text, and by how many are read without a mistake.
 """
 
 import argparse

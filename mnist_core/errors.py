@@ -43,7 +43,7 @@ class TargetMissedError(MnistCoreError):
 
 
 class InterruptedRunError(MnistCoreError):
-    """The run was interrupted after its state had been saved."""
+    """Ctrl-C or SIGTERM ended it; the message says what was saved."""
 
     exit_code = 130
 

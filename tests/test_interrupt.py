@@ -110,6 +110,14 @@ def test_an_interrupt_at_any_point_of_the_loop_leaves_no_trace(event: str, step:
     assert journal(halted) == journal(whole)
 
 
+def test_a_signal_while_a_run_is_being_ended_is_one_too_many_and_harms_nothing(tmp_path: Path) -> None:
+    class Late(Hook):
+        def on_end(self, run: Run) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert make(max_steps=5, hooks=[Late()]).fit(tmp_path).run.step == 5
+
+
 @pytest.fixture
 def begun(start: Start, options: list[str], tmp_path: Path) -> tuple[Training, Path]:
     """A command that has just been started, and its log folder."""

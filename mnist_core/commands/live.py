@@ -12,7 +12,7 @@ from mnist_core.errors import InterruptedRunError, UsageError
 from mnist_core.imports import import_opencv, import_predictor
 from mnist_core.loop.interrupt import Interrupts
 
-LEAVING = "interrupted twice: left without a video; run it again"
+LEAVING = "interrupted twice: left at once; run it again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,20 +62,20 @@ def _watch(args: argparse.Namespace) -> cli.Answer:
 
     source = open_source(args.source)
     recorder = Recorder(args.out, source.frames_per_second) if args.out else None
-    whole = False
-    try:
-        predictor = import_predictor()(args.run, args.log_dir, engine=args.engine)
-        from mnist_core.vision.live import TITLE, watch
-        from mnist_core.vision.window import Window
+    predictor = import_predictor()(args.run, args.log_dir, engine=args.engine)
+    from mnist_core.vision.live import TITLE, watch
+    from mnist_core.vision.window import Window
 
-        window = None if args.headless else Window(TITLE)
-        # The video is ended well between two frames; for a camera's next one there may be no end of waiting.
-        with Interrupts(LEAVING, recorder.discard if recorder else None) as interrupts:
+    window = None if args.headless else Window(TITLE)
+    # The video is ended well between two frames; for a camera's next one there may be no end of waiting.
+    with Interrupts(LEAVING, recorder.discard if recorder else None) as interrupts:
+        whole = False
+        try:
             pace = watch(source, predictor, lambda: interrupts.requested, window=window, recorder=recorder)
-        whole = pace.frames > 0
-    finally:
-        if recorder:
-            recorder.close(keep=whole)
+            whole = pace.frames > 0
+        finally:
+            if recorder:
+                recorder.close(keep=whole)
     error = None
     if interrupts.requested and not source.endless:
         error = InterruptedRunError(f"interrupted after {pace.frames} frames; run it again for the others")

@@ -1,6 +1,5 @@
 """Ctrl-C and SIGTERM, turned into a request to stop at the next safe moment."""
 
-import contextlib
 import os
 import signal
 import threading
@@ -11,7 +10,7 @@ from typing import Any, Self
 from mnist_core.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LEAVING = "interrupted twice: left without saving; --resume goes on from the last checkpoint"
+LEFT = "interrupted twice: left without saving"
 
 
 class Interrupts:
@@ -25,7 +24,7 @@ class Interrupts:
       clean_up: called before that; half-written files with temporary names may stay.
     """
 
-    def __init__(self, leaving: str = LEAVING, clean_up: Callable[[], None] | None = None) -> None:
+    def __init__(self, leaving: str = LEFT, clean_up: Callable[[], None] | None = None) -> None:
         self.requested = False
         self._leaving, self._clean_up = leaving, clean_up
         self._previous: dict[signal.Signals, Any] = {}
@@ -61,9 +60,10 @@ class Interrupts:
             while number := pipe.read(1):
                 count += number[0] in SIGNALS
                 if count == 2:
-                    if self._clean_up:
-                        self._clean_up()
-                    # Who would read it may be gone.
-                    with contextlib.suppress(OSError):
+                    try:
+                        if self._clean_up:
+                            self._clean_up()
                         os.write(2, f"{self._leaving}\n".encode())
-                    os._exit(InterruptedRunError.exit_code)
+                    finally:
+                        # Who would read it may be gone, and the disk, too.
+                        os._exit(InterruptedRunError.exit_code)

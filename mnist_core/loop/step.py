@@ -75,7 +75,7 @@ class TrainStep:
         return tf.add_n([tf.reduce_mean(entropy), *self.model.losses])
 
     def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
-        """Gradients of the loss, times the batch's share.
+        """Gradients of the loss, times the batch's share and the loss scale, if there is one.
 
         Returns:
           Those, and float32 scalars that are summed up to be logged, ``loss`` and ``error_count`` among them.

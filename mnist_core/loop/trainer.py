@@ -22,7 +22,7 @@ from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
 from mnist_core.loop.hooks import EarlyStopping, Hooks, TargetAccuracy
-from mnist_core.loop.interrupt import Interrupts
+from mnist_core.loop.interrupt import LEFT, Interrupts
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.state import ModelSource, TrainState
 from mnist_core.loop.step import TrainStep
@@ -98,6 +98,8 @@ class Trainer:
     def fit(self, directory: str | Path | None = None) -> Result:
         """Trains to the end and scores the last weights on the test images.
 
+        In the main thread Ctrl-C or SIGTERM stops it after a block; a second one ends the process at once.
+
         Args:
           directory: the run directory, where checkpoints and hooks write, and where `load_model` and
             `Predictor` find the network afterwards; left out, nothing is written.
@@ -118,17 +120,21 @@ class Trainer:
             if not (run.directory / CONFIG).exists():
                 run.directory.mkdir(parents=True, exist_ok=True)
                 write_json(run.directory / CONFIG, self.config.to_json())
-        try:
-            with Interrupts() as interrupts, self._placed():
-                self._hooks("on_start", run)
-                self._train(interrupts)
-                report = self.evaluate(self.data.test)
-                self._hooks("on_test", run, report, self.data.test)
-        except BaseException as error:
-            self._hooks.after_failure("on_exception", run, error)
-            self._hooks.after_failure("on_end", run)
-            raise
-        self._hooks("on_end", run)
+            if not self._checkpoints.paths():
+                run.saved_at = -1
+        leaving = f"{LEFT}; --resume goes on from the last checkpoint" if run.directory else LEFT
+        with Interrupts(leaving) as interrupts:
+            try:
+                with self._placed():
+                    self._hooks("on_start", run)
+                    self._train(interrupts)
+                    report = self.evaluate(self.data.test)
+                    self._hooks("on_test", run, report, self.data.test)
+            except BaseException as error:
+                self._hooks.after_failure("on_exception", run, error)
+                self._hooks.after_failure("on_end", run)
+                raise
+            self._hooks("on_end", run)
         return Result(run, report, self.state.weights_sha256())
 
     def _train(self, interrupts: Interrupts) -> None:

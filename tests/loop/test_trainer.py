@@ -249,6 +249,13 @@ def test_a_second_training_without_a_directory_leaves_that_of_the_first_alone(tm
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
 
 
+def test_a_second_directory_gets_the_network_too(tmp_path: Path) -> None:
+    trainer = make(net=Linear, max_steps=2)
+    for name in ("first", "second"):
+        trainer.fit(tmp_path / name)
+        assert [path.name for path in (tmp_path / name / CHECKPOINTS).glob("step-*")] == ["step-00000002.npz"]
+
+
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
     make(net=Linear, precision="float32", max_steps=2).fit(tmp_path)
     (path,) = (tmp_path / CHECKPOINTS).glob("step-*")

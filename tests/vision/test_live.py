@@ -157,6 +157,22 @@ def test_ctrl_c_ends_a_video_well(forks: Forks, whole, tmp_path):
     assert len(frames_of(tmp_path / "out.avi")) == frames
 
 
+def test_ctrl_c_while_a_video_is_being_ended_does_not_lose_it(whole, video, tmp_path):
+    code = (
+        "import signal, sys\n"
+        "from mnist_core.imports import import_opencv\n"
+        "import_opencv()\n"
+        "from mnist_core.vision import sources\n"
+        "is_whole = sources.Recorder._is_whole\n"
+        "sources.Recorder._is_whole = lambda self: signal.raise_signal(signal.SIGTERM) or is_whole(self)\n"
+        "from mnist_core.cli import run\n"
+        "run('live')\n"
+    )
+    spawn("-c", code, "--run", whole, "--source", video, "--headless", "--out", tmp_path / "out.avi")
+    assert len(frames_of(tmp_path / "out.avi")) == len(frames_of(video))
+    assert not list(tmp_path.glob(".out*"))
+
+
 @pytest.mark.parametrize("ending", ["mp4", "avi", "mkv"])
 def test_a_full_disk_leaves_no_part_of_a_video(tmp_path, ending):
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
