@@ -121,7 +121,7 @@ class Trainer:
                 run.directory.mkdir(parents=True, exist_ok=True)
                 write_json(run.directory / CONFIG, self.config.to_json())
             if not self._checkpoints.paths():
-                run.saved_at = -1
+                run.saved_at = -1  # What was saved elsewhere is not saved here.
         leaving = f"{LEFT}; --resume goes on from the last checkpoint" if run.directory else LEFT
         with Interrupts(leaving) as interrupts:
             try:

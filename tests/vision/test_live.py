@@ -159,7 +159,7 @@ def test_ctrl_c_ends_a_video_well(forks: Forks, whole, tmp_path):
 
 def test_ctrl_c_while_a_video_is_being_ended_does_not_lose_it(whole, video, tmp_path):
     code = (
-        "import signal, sys\n"
+        "import signal\n"
         "from mnist_core.imports import import_opencv\n"
         "import_opencv()\n"
         "from mnist_core.vision import sources\n"
