@@ -136,7 +136,8 @@ def main() -> None:
     if reports:
         watch_bar()
     with tempfile.TemporaryDirectory() as folder:
-        trainer.fit(Path(folder) if reports else None)
+        # Checkpoints of the best weights are written either way: they are no reports.
+        trainer.fit(None if reports is None else Path(folder))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Self
 import cv2
 import numpy as np
 
+from mnist_core.vision.frames import without_frames
 from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
 from mnist_core.vision.parts import square, without_ruling
 
@@ -88,7 +89,7 @@ class Sheet:
         if found is None:
             return None
         strength, threshold = found
-        mask = without_ruling((strength > threshold).astype(np.uint8))
+        mask = without_ruling(without_frames((strength > threshold).astype(np.uint8)))
         return cls(gray, left, top, look, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
@@ -162,6 +163,9 @@ def _band(rows: np.ndarray) -> int:
     if not 0 < count < limit:
         return 0
     # The rows between them may be a blend.
-    paper = rows[count + 2].astype(np.float32)
-    level = float(np.median(paper))
-    return count + 2 if abs(level - tone) > 60 and (np.abs(paper - level) < 40).mean() > 0.8 else 0
+    inside = rows[count + 2 :].astype(np.float32)
+    level = float(np.median(inside[0]))
+    # Beyond the line of a table is paper again.
+    line = abs(float(np.median(inside[:: max(1, len(inside) // 64)])) - tone) < 30
+    is_even = (np.abs(inside[0] - level) < 40).mean() > 0.8
+    return count + 2 if abs(level - tone) > 60 and is_even and not line else 0
