@@ -58,6 +58,8 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
     count = 1 if kind == "row" else int(rng.integers(2, 6))
     if kind == "signs":
         patterns = [str(rng.choice(SIGNED)) for _ in range(count)]
+    elif kind in ("boxes", "table"):
+        patterns = ["0" * int(rng.integers(2, 9))] * count
     else:
         patterns = ["0" * int(rng.integers(2, 9)) for _ in range(count)]
     drawn = [[digits() if sign == "0" else (sign, "") for sign in pattern] for pattern in patterns]
@@ -69,7 +71,11 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
         "uneven": {"uneven": 0.35},
         "pens": {"pale": 0.3},
     }.get(kind, {"slant": 3.0, "gap": (0.08, 0.6)})
-    ink = writing.rows_of([[one for one, _ in row] for row in drawn], rng, **options)
+    rows = [[one for one, _ in row] for row in drawn]
+    if kind in ("boxes", "table"):
+        ink = writing.cells_of(rows, rng, height=height, pen=options["pen"], table=kind == "table")
+    else:
+        ink = writing.rows_of(rows, rng, **options)
     text = "\n".join("".join(label for _, label in row) for row in drawn)
     style = paper.Style.draw(rng) if kind in ("photo", "row") else paper.Style(pen=int(rng.integers(5)))
     return paper.photo(ink, style, rng), text
@@ -118,7 +124,18 @@ KINDS = {
     ),
     **{
         f"page {kind}": page
-        for kind in ("plain", "signs", "touching", "slanted", "uneven", "pens", "photo", "row")
+        for kind in (
+            "plain",
+            "signs",
+            "boxes",
+            "table",
+            "touching",
+            "slanted",
+            "uneven",
+            "pens",
+            "photo",
+            "row",
+        )
     },
     **{f"no {kind}": nothing for kind in ("blank", "letter", "word", "shape", "scribble", "texture")},
 }

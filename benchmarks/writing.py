@@ -132,6 +132,28 @@ def rows_of(
     return page
 
 
+def cells_of(
+    rows: list[list[np.ndarray]], rng: Generator, *, height: int, pen: float, table: bool
+) -> np.ndarray:
+    """Digits in boxes of their own, or in the cells of a table, as ink; float32 [height, width].
+
+    Args:
+      rows: uint8 [28, 28] of MNIST, as many in each.
+    """
+    side, margin, line = round(1.7 * height), height // 3, max(1, round(height * rng.uniform(0.02, 0.06)))
+    gap = 0 if table else round(0.08 * side)
+    ink = np.zeros((side * len(rows) + 2 * margin, side * len(rows[0]) + 2 * margin), np.float32)
+    for i, row in enumerate(rows):
+        for j, digit in enumerate(row):
+            x, y = margin + j * side, margin + i * side
+            cv2.rectangle(ink, (x + gap, y + gap), (x + side - gap, y + side - gap), 1.0, line)
+            strokes = _trimmed(stroke(digit, height, pen))
+            away = np.rint(rng.normal(0, 0.06 * height, 2)).astype(int)
+            rise, width = strokes.shape
+            place(ink, strokes, x + (side - width) // 2 + away[0], y + (side - rise) // 2 + away[1])
+    return ink
+
+
 def letters(text: str, height: int, rng: Generator) -> np.ndarray:
     """Text in one of OpenCV's plotter fonts as ink; float32 [height, width]."""
     font = int(

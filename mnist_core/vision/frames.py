@@ -5,7 +5,7 @@ import collections
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import components, only, square, stroke_width
+from mnist_core.vision.parts import components, only, stroke_width
 
 # A cell fills so much of the rectangle around it; an ellipse, such as a 0's hole, fills 0.79 of it.
 RECTANGULAR = 0.85

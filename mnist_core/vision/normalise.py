@@ -23,17 +23,23 @@ SOLID = 0.5
 VIEWS = ((0.85, 0.0), (0.75, 0.0), (0.85, 0.12), (0.85, -0.12))
 
 
-def find_ink(sheet: Sheet) -> Ink | None:
-    """Cuts out the one digit of a picture; None where nothing is written."""
+def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
+    """Cuts out the one digit of a picture; None where nothing is written.
+
+    Args:
+      edges: it may be the line between two tones, such as a shadow's.
+    """
     mask = digit_mask(sheet.mask)
     if mask is None:
         return None
     if is_paper(mask) and not sheet.is_inside:
         inside = sheet.inside(cv2.boundingRect(mask))
-        ink = inside and find_ink(inside)
+        ink = inside and find_ink(inside, edges=edges)
         if ink:
             return ink
-    return None if _is_solid(sheet, mask) else sheet.cut(mask)
+    if _is_solid(sheet, mask) or (not edges and sheet.shows_edge(mask)):
+        return None
+    return sheet.cut(mask)
 
 
 def shows_solid(sheet: Sheet) -> bool:
@@ -89,7 +95,7 @@ def _is_solid(sheet: Sheet, mask: np.ndarray) -> bool:
     hole = filled & ~mask
     if hole.sum() < LARGE_HOLE * filled.sum():
         return False
-    gray = cv2.resize(sheet.gray, mask.shape[::-1], interpolation=cv2.INTER_AREA)
+    gray = sheet.tones
     around = cv2.dilate(filled, square(9)) & ~filled
     ink, inside, paper = (float(np.median(gray[part > 0])) for part in (mask, hole, around))
     return abs(inside - ink) < abs(inside - paper)

@@ -81,6 +81,7 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
             return []
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
+    pieces = [piece for piece in pieces if not sheet.shows_edge(piece.mask, piece.x, piece.y)]
     ink = sum(int(piece.mask.sum()) for piece in pieces)
     if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * written:
         return []
@@ -99,9 +100,9 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
 
     pieces = _with_faint(sheet, pieces, height, confidence)
     digits = _digits(pieces, height, confidence, SURE_SHARE if again else LEAST_SHARE)
-    # Any straight stroke is a one: those of a V, say, that are cut apart, or seen apart at a second look.
-    may_be_strokes = set(digits).isdisjoint(pieces) or (again and len(digits) < FEW)
-    if may_be_strokes and all(one.digit == 1 for one in asked_once(digits)):
+    # A straight stroke is a one, and with a corner a seven: those of a V, say, cut or seen apart.
+    may_be_strokes = again or set(digits).isdisjoint(pieces)
+    if may_be_strokes and all(one.digit in (1, 7) for one in asked_once(digits)):
         return []
     return [asked_once(row) for row in rows_of(digits, height)]
 

@@ -16,6 +16,8 @@ SMALLEST_DIGIT = 0.03
 FLATTEST_DIGIT = 4
 # Of a ruled line, the share of columns in which there is ink.
 COVERED = 0.8
+# Ink in so many pieces, of which none holds so large a share, is noise and no broken stroke.
+MOST_PIECES, LARGEST_PIECE = 30, 0.25
 # A thumbnail has no room for shadows and desks.
 THUMBNAIL = 40
 
@@ -43,7 +45,7 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
     if longest[main] < max(4, SMALLEST_DIGIT * max(mask.shape)):
         return None
     digit = only(near, labels)
-    return None if _is_edge_of_something(digit) else digit
+    return None if _is_edge_of_something(digit) or _is_noise(digit) else digit
 
 
 def components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,6 +207,11 @@ def _is_near(stats: np.ndarray, main: int) -> np.ndarray:
     across = (x < x[main] + width[main] + margin) & (x + width > x[main] - margin)
     down = (y < y[main] + height[main] + margin) & (y + height > y[main] - margin)
     return across & down
+
+
+def _is_noise(mask: np.ndarray) -> bool:
+    areas = components(mask)[1][:, 4]
+    return len(areas) > MOST_PIECES and areas.max() < LARGEST_PIECE * areas.sum()
 
 
 def _is_edge_of_something(digit: np.ndarray) -> bool:

@@ -104,11 +104,11 @@ class Predictor:
             return []
         if not single and (rows := find_rows(sheet, self._recognised)):
             return rows
-        return self._alone(sheet, 0.0 if single else SURE_ALONE)
+        return self._alone(sheet, 0.0, edges=True) if single else self._alone(sheet, SURE_ALONE)
 
-    def _alone(self, sheet: Sheet, least: float) -> list[list[Digit]]:
+    def _alone(self, sheet: Sheet, least: float, *, edges: bool = False) -> list[list[Digit]]:
         """The one digit of a picture; none where it is less likely."""
-        ink = find_ink(sheet)
+        ink = find_ink(sheet, edges=edges)
         if ink is None:
             return []
         (digit,) = self._recognised([ink])

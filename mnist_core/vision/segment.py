@@ -20,6 +20,8 @@ HIGHEST = 1.8
 LOWEST = 0.4
 # What is so many times as wide as high is a ruled line.
 FLAT = 4.0
+# What is so many times as high as wide, and as high as half of the page or ends at its border, is one, too.
+UPRIGHT = 12
 # So wide, and filled by so much of ink, is a dash, an = or the bar of a 5.
 LYING, BAR = 1.5, 0.35
 # Shares of the height of what stands beside it, from its top: a dash or = lies lower than the bar of a 5 and
@@ -184,8 +186,9 @@ def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> 
     longest = np.maximum(width, height)
     grains = (longest < max(3, 0.008 * side)) | (area < 4)
     keep = ~grains
+    ends_at_border = (stats[:, 1] <= 1) | (stats[:, 1] + height >= mask.shape[0] - 1)
     keep &= ~((width > FLAT * height) & (width > 0.25 * side)) & ~(
-        (height > 12 * width) & (height > 0.5 * side)
+        (height > UPRIGHT * width) & (ends_at_border | (height > 0.5 * side))
     )
     if not fills(mask):
         keep &= ~along_border(labels, stats)

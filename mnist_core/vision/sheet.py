@@ -1,6 +1,7 @@
 """A gray picture as a sheet that is written on: its ink, and where in the picture that lies."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Self
 
@@ -9,12 +10,15 @@ import numpy as np
 
 from mnist_core.vision.frames import without_frames
 from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
-from mnist_core.vision.parts import square, without_ruling
+from mnist_core.vision.parts import square, stroke_width, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
 # Least threshold of faint ink, as a share of the clear one's and in 95 % quantiles of the paper.
 FAINTER, NOISE = 0.25, 1.3
+# Paper is that bright share of what is around a stroke; what differs from ink by less than this part of the
+# paper's difference is no paper. Of the surroundings of a stroke nearly all is, of those of an edge half.
+PAPER, LIKE_INK, LEAST_UNLIKE = 0.75, 0.3, 0.3
 
 Box = tuple[int, int, int, int]
 
@@ -114,6 +118,27 @@ class Sheet:
         x, y, width, height = self._enlarged(within)
         gray = self.gray[y : y + height, x : x + width]
         return next(self.seen_in(gray, self.left + x, self.top + y, is_inside=True))
+
+    @functools.cached_property
+    def tones(self) -> np.ndarray:
+        """uint8 [h, w]: the picture as small as the copy."""
+        return cv2.resize(self.gray, self.mask.shape[::-1], interpolation=cv2.INTER_AREA)
+
+    def shows_edge(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
+        """Whether a mask at (x, y) of the copy is no stroke but the line between two tones, as a shadow's."""
+        margin = 2 + round(stroke_width(mask, float(mask.sum())))
+        height, width = mask.shape
+        left, top = max(0, x - margin), max(0, y - margin)
+        tones = self.tones[top : y + height + margin, left : x + width + margin]
+        tones = (tones if self.look.dark else 255 - tones).astype(np.float32)
+        placed = np.zeros(tones.shape, np.uint8)
+        placed[y - top : y - top + height, x - left : x - left + width] = mask
+        around = tones[cv2.dilate(placed, square(2 * margin - 1)) > cv2.dilate(placed, square(3))]
+        if not around.size:
+            return False
+        ink = np.median(tones[placed > 0])
+        limit = ink + LIKE_INK * (np.quantile(around, PAPER) - ink)
+        return bool((around < limit).mean() > LEAST_UNLIKE)
 
     def cut(self, mask: np.ndarray, x: int = 0, y: int = 0) -> Ink:
         """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""

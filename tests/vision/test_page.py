@@ -32,7 +32,9 @@ def test_digits(mnist_dir) -> Split:
 
 
 @pytest.mark.mnist
-@pytest.mark.parametrize("kind", ["page plain", "page row", "page slanted", "page photo"])
+@pytest.mark.parametrize(
+    "kind", ["page plain", "page row", "page slanted", "page photo", "page boxes", "page table"]
+)
 def test_pages_are_read_row_by_row(predictor, test_digits, kind):
     found = score(predictor.read, pictures(kind, 6, test_digits))
     assert found["characters"] > 0.9
@@ -108,10 +110,34 @@ def test_what_is_no_digit_is_mostly_refused(predictor, kind):
     assert found.count("") >= 8
 
 
-def test_a_letter_of_two_straight_strokes_is_not_cut_into_ones(predictor):
+@pytest.mark.parametrize(
+    "corners",
+    [
+        pytest.param([[60, 50], [100, 110], [140, 50]], id="V"),
+        pytest.param([[150, 75], [85, 150], [50, 60], [150, 75]], id="triangle"),
+    ],
+)
+def test_what_is_drawn_in_straight_strokes_is_not_cut_into_ones_and_sevens(predictor, corners):
     picture = np.full((200, 200), 255, np.uint8)
-    cv2.polylines(picture, [np.int32([[60, 50], [100, 110], [140, 50]])], False, 0, 6, cv2.LINE_AA)
+    cv2.polylines(picture, [np.int32(corners)], False, 0, 6, cv2.LINE_AA)
     assert predictor.read(picture).text == ""
+
+
+@pytest.mark.parametrize("blur", [1, 3, 8])
+@pytest.mark.parametrize("far", [150, 250], ids=["steep", "flat"])
+def test_the_edge_of_a_shadow_is_no_stroke(predictor, blur, far):
+    picture = np.full((300, 400), 225, np.float32)
+    cv2.fillPoly(picture, [np.int32([[0, 0], [far, 0], [60, 300], [0, 300]])], 140)
+    picture = cv2.GaussianBlur(picture, (0, 0), blur) + np.random.default_rng(blur).normal(0, 3, (300, 400))
+    assert predictor.read(np.uint8(np.clip(picture, 0, 255))).text == ""
+
+
+def test_a_disc_before_other_tones_is_no_zero(predictor):
+    picture = np.full((300, 450), 150, np.uint8)
+    picture[140:] = 90
+    cv2.circle(picture, (300, 60), 25, 200, -1, cv2.LINE_AA)
+    picture = np.clip(picture + np.random.default_rng(0).normal(0, 4, picture.shape), 0, 255)
+    assert predictor.read(np.uint8(picture)).text == ""
 
 
 def cursive(words: int, seed: int) -> np.ndarray:

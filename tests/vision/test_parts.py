@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mnist_core.vision.parts import components, only
+from mnist_core.vision.parts import components, digit_mask, only
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 1.0])
@@ -33,3 +33,13 @@ def test_chosen_parts_stay():
     found = only(stats[:, 4] == 1, labels)
     assert found.dtype == np.uint8
     assert np.argwhere(found).tolist() == [[0, 8], [3, 6]]
+
+
+def test_a_cloud_of_grains_is_no_digit_and_a_stroke_among_grains_is_one():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:200, :200]
+    cloud = ((np.hypot(x - 100, y - 100) < 60) & (rng.random((200, 200)) < 0.25)).astype(np.uint8)
+    cloud = cv2.dilate(cloud, np.ones((2, 2), np.uint8)) & (rng.random((200, 200)) < 0.6)
+    assert digit_mask(cloud) is None
+    stroke = cv2.line(np.zeros_like(cloud), (100, 50), (95, 150), 1, 9)
+    assert digit_mask(stroke | (cloud & (rng.random((200, 200)) < 0.03))) is not None

@@ -59,6 +59,7 @@ def test_specks_lines_and_borders_are_no_pieces():
     page[390:393] = 1
     page[:, :12] = 1
     page[20:24, 300:440] = 1
+    page[:70, 470:474] = 1
     assert len(pieces_of(without_ruling(page))[0]) == sum(map(len, rows))
 
 

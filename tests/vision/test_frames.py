@@ -1,0 +1,80 @@
+"""Lines of boxes and tables are no ink, and what is written in them loses none."""
+
+import cv2
+import numpy as np
+import pytest
+
+from mnist_core.vision.frames import without_frames
+
+SHAPE = (200, 300)
+
+
+def drawn(*lines: tuple[list[tuple[int, int]], int], closed: bool = False) -> np.ndarray:
+    """uint8 [200, 300]: points and the pen that joins them."""
+    mask = np.zeros(SHAPE, np.uint8)
+    for points, pen in lines:
+        cv2.polylines(mask, [np.int32(points)], closed, 1, pen)
+    return mask
+
+
+def seven(x: int, y: int = 60) -> np.ndarray:
+    return drawn(([(x, y), (x + 40, y), (x + 15, y + 80)], 6))
+
+
+def box(x: int, width: int = 110, pen: int = 3, angle: float = 0.0) -> np.ndarray:
+    centre = (x + width / 2, 100)
+    return drawn((cv2.boxPoints((centre, (width, 130), angle)).tolist(), pen), closed=True)
+
+
+@pytest.mark.parametrize("pen", [1, 3, 7])
+@pytest.mark.parametrize("angle", [0, 4, -8])
+def test_a_box_goes_and_its_digit_stays_as_it_is(pen, angle):
+    digit = seven(70)
+    np.testing.assert_array_equal(without_frames(box(35, pen=pen, angle=angle) | digit), digit)
+
+
+def test_the_lines_of_a_table_go():
+    digits = seven(40) | seven(135) | seven(230)
+    table = box(10, 95) | box(105, 95) | box(200, 95)
+    np.testing.assert_array_equal(without_frames(table | digits), digits)
+
+
+def test_of_a_digit_that_runs_into_a_table_nearly_all_stays():
+    digit, table = seven(70, y=90), box(35) | box(145, 70) | box(215, 70)
+    assert (digit & table).any()
+    left = without_frames(table | digit)
+    assert (left & digit).sum() > 0.8 * digit.sum()
+    assert not (left & ~digit).any()
+
+
+def test_a_box_that_holds_only_what_it_is_joined_to_may_be_a_letter():
+    mask = seven(70, y=90) | box(35)
+    np.testing.assert_array_equal(without_frames(mask), mask)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(np.zeros(SHAPE, np.uint8), id="nothing"),
+        pytest.param(box(90), id="a box alone may be a 0"),
+        pytest.param(box(90) | drawn(([(140, 95), (146, 101)], 4)), id="nor is a blot in it writing"),
+        pytest.param(box(90) | drawn(([(90, 100), (200, 100)], 3)), id="an 8 of two boxes"),
+        pytest.param(
+            cv2.ellipse(np.zeros(SHAPE, np.uint8), (150, 100), (60, 70), 0, 0, 360, 1, 4) | seven(130),
+            id="a ring is no box",
+        ),
+        pytest.param(
+            drawn(*[([(x, 0), (x, 199)], 1) for x in range(20, 300, 40)])
+            | drawn(*[([(0, y), (299, y)], 1) for y in range(20, 200, 40)]),
+            id="squared paper",
+        ),
+    ],
+)
+def test_what_is_no_box_with_writing_in_it_stays(mask):
+    np.testing.assert_array_equal(without_frames(mask), mask)
+
+
+def test_boxes_within_boxes_go():
+    digit = seven(110)
+    outer = drawn(([(20, 5), (280, 5), (280, 195), (20, 195)], 3), closed=True)
+    np.testing.assert_array_equal(without_frames(outer | box(75) | digit), digit)
