@@ -15,18 +15,19 @@ from benchmarks.contestants.pace import Pace, problem, start
 from mnist_core.config import Config
 from mnist_core.data.split import Dataset, Split
 from mnist_core.layers import ConvBlock
+from mnist_core.loop.hooks import Hooks
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.state import TrainState
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
+from mnist_core.metrics import Report
 from mnist_core.models import KerasConvNet
 from mnist_core.reporting.journal import Journal
 from mnist_core.reporting.progress import Progress
 from mnist_core.reporting.tensorboard import TensorBoard
 
 PLAIN = {"shift": 0.0, "rotation": 0.0, "scale": 0.0, "shear": 0.0, "weight_decay": 0.0}
-REPORTS = [Journal(), TensorBoard(), Progress()]
 
 
 class Tower(keras.Model):
@@ -70,6 +71,35 @@ class ComputeOnly(TrainStep):
 STEPS = {"input": InputOnly, "compute": ComputeOnly}
 
 
+class EveryOtherTurn:
+    """Reports that are silent in every other turn."""
+
+    def __init__(self, hooks: list[Any]) -> None:
+        self._hooks = Hooks(hooks)
+        self._speaks = True
+
+    def answer(self) -> dict[str, Any]:
+        """Whether there were reports in the turn that ends now, and how long an epoch is."""
+        spoke, self._speaks = self._speaks, not self._speaks
+        return {"reports": spoke, "steps_per_epoch": self._run.steps_per_epoch}
+
+    def on_start(self, run: Run) -> None:
+        self._run = run
+        self._hooks("on_start", run)
+
+    def on_block(self, run: Run, log: BlockLog) -> None:
+        if self._speaks:
+            self._hooks("on_block", run, log)
+
+    def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
+        if self._speaks:
+            self._hooks("on_evaluation", run, report, split)
+
+    def before_checkpoint(self, run: Run) -> None:
+        if self._speaks:
+            self._hooks("before_checkpoint", run)
+
+
 class Counter:
     """Tells the pace of each block, and keeps the losses."""
 
@@ -101,10 +131,11 @@ def watch_bar() -> None:
 def main() -> None:
     """Trains until nobody asks for more.
 
-    Where ``reports`` is set, true or false, each epoch ends with an evaluation, and has a ragged last batch.
+    Where ``reports`` is set every other turn has them; each epoch ends with an evaluation, and has a ragged
+    last batch.
     """
     settings, arrays = problem()
-    reports = settings.get("reports")
+    with_reports = settings.get("reports", False)
     # Full batches only, as the others have them.
     count = len(arrays["order"])
     split = Split(arrays["images"][:count], arrays["labels"][:count])
@@ -118,26 +149,28 @@ def main() -> None:
         lr=settings["lr"],
         schedule="constant",
         warmup=0.0,
-        validation_size=0 if reports is None else len(split) // 12,
-        eval_every="0" if reports is None else "1ep",
+        validation_size=len(split) // 12 if with_reports else 0,
+        eval_every="1ep" if with_reports else "0",
         checkpoint_every="0",
     )
     data = Dataset("mnist", split, split)
     is_tower = settings.get("network") == "tower"
+    hooks: list[Any] = [Counter(settings)]
+    if with_reports:
+        reports = EveryOtherTurn([Journal(), TensorBoard(), Progress()])
+        hooks = [reports, Counter(settings, reports.answer)]
+        watch_bar()
     trainer = Trainer(
         config,
         model=Tower if is_tower else lambda: KerasConvNet(settings["dropout"]),
         data=data,
         step=STEPS.get(settings.get("only"), TrainStep),
-        hooks=[*(REPORTS if reports else []), Counter(settings)],
+        hooks=hooks,
     )
     if not is_tower:
         start(trainer.state.model, arrays)
-    if reports:
-        watch_bar()
     with tempfile.TemporaryDirectory() as folder:
-        # Checkpoints of the best weights are written either way: they are no reports.
-        trainer.fit(None if reports is None else Path(folder))
+        trainer.fit(Path(folder) if with_reports else None)
 
 
 if __name__ == "__main__":
