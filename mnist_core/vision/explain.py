@@ -30,7 +30,7 @@ def explained(gray: np.ndarray, page: Page) -> np.ndarray:
         above = np.uint8(255 * (sheet.strength <= sheet.threshold))
         stages.append(("ink", 255 - np.uint8(255 * sheet.strength)))
         stages.append((f"above {sheet.threshold:.2f}", above))
-        stages.append(("without ruling", 255 - 255 * sheet.mask))
+        stages.append(("without lines", 255 - 255 * sheet.mask))
     stages.append((f"digits: {len(page.digits)}", marked(gray, page, side=STAGE)))
     rows = [_row([_panel(name, shrink(image, STAGE), STAGE) for name, image in stages])]
     for first in range(0, len(page.digits), COLUMNS):

@@ -16,8 +16,6 @@ BOX = 20
 THINNEST_STROKE = 2.0
 # Of what an outline encloses, the share that a digit's hole may have before it is looked into.
 LARGE_HOLE = 0.3
-# What holds a circle as wide as this share of its longer side is not drawn in strokes.
-SOLID = 0.5
 # Widths and slants in which an image is shown to the network. People write wider digits than MNIST's writers;
 # chosen on the validation split and on digits of typefaces.
 VIEWS = ((0.85, 0.0), (0.75, 0.0), (0.85, 0.12), (0.85, -0.12))
@@ -27,7 +25,7 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
     """Cuts out the one digit of a picture; None where nothing is written.
 
     Args:
-      edges: it may be the line between two tones, such as a shadow's.
+      edges: the digit may be a line between two tones, such as a shadow's edge.
     """
     mask = digit_mask(sheet.mask)
     if mask is None:
@@ -40,15 +38,6 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
     if _is_solid(sheet, mask) or (not edges and sheet.shows_edge(mask)):
         return None
     return sheet.cut(mask)
-
-
-def shows_solid(sheet: Sheet) -> bool:
-    """Whether the one thing that is drawn is a disc, say, filled or not quite."""
-    mask = digit_mask(sheet.mask)
-    if mask is None:
-        return False
-    widest = 2 * cv2.distanceTransform(np.pad(mask, 1), cv2.DIST_L2, 3).max()
-    return widest > SOLID * max(cv2.boundingRect(mask)[2:]) or _is_solid(sheet, mask)
 
 
 def to_mnist(strength: np.ndarray) -> np.ndarray:

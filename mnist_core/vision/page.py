@@ -81,8 +81,9 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
             return []
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
-    pieces = [piece for piece in pieces if not sheet.shows_edge(piece.mask, piece.x, piece.y)]
-    ink = sum(int(piece.mask.sum()) for piece in pieces)
+    edges = [piece for piece in pieces if sheet.shows_edge(piece.mask, piece.x, piece.y)]
+    pieces = [piece for piece in pieces if piece not in edges]
+    ink, written = sum(map(_area, pieces)), written - sum(map(_area, edges))
     if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * written:
         return []
 
@@ -101,7 +102,7 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
     pieces = _with_faint(sheet, pieces, height, confidence)
     digits = _digits(pieces, height, confidence, SURE_SHARE if again else LEAST_SHARE)
     # A straight stroke is a one, and with a corner a seven: those of a V, say, cut or seen apart.
-    may_be_strokes = again or set(digits).isdisjoint(pieces)
+    may_be_strokes = set(digits).isdisjoint(pieces) or (again and len(digits) <= FEW)
     if may_be_strokes and all(one.digit in (1, 7) for one in asked_once(digits)):
         return []
     return [asked_once(row) for row in rows_of(digits, height)]
@@ -128,6 +129,10 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
     found = list(itertools.compress(faint, confidence(faint) >= SURE))
     kept = [piece for piece in pieces if piece in clear or all(distance(piece, one) for one in found)]
     return kept + found
+
+
+def _area(piece: Piece) -> int:
+    return int(piece.mask.sum())
 
 
 def _is_level(a: Piece, b: Piece, height: float) -> bool:

@@ -26,7 +26,7 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
     """The part, or the parts near each other, that are the digit; None where nothing looks like one.
 
     Args:
-      mask: uint8 [height, width], 1 where there is ink other than ruling.
+      mask: uint8 [height, width], 1 where there is ink other than ruling, boxes and tables.
     """
     labels, stats = _labelled(mask)
     if not len(stats):

@@ -11,7 +11,7 @@ from mnist_core.runs import load_model
 from mnist_core.vision import engines
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
-from mnist_core.vision.normalise import find_ink, shows_solid, to_mnist, views
+from mnist_core.vision.normalise import find_ink, to_mnist, views
 from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
@@ -117,12 +117,12 @@ class Predictor:
     def _overlooked(self, sheet: Sheet, first: Sheet | None) -> list[list[Digit]]:
         """One digit that the first look passed over for something else, such as the light in the middle.
 
-        Bright ink where the first look was at dark one is what that encloses, a solid thing has a rim, and to
-        pass faint marks over is for pages.
+        Bright ink where the first look was at dark one is what that encloses, and to pass faint marks over is
+        for pages.
         """
         if sheet.look.past_faint:
             return []
-        if first and ((first.look.dark and not sheet.look.dark) or shows_solid(first)):
+        if first and first.look.dark and not sheet.look.dark:
             return []
         return self._alone(sheet, SURE_AGAIN)
 

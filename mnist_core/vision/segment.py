@@ -20,7 +20,7 @@ HIGHEST = 1.8
 LOWEST = 0.4
 # What is so many times as wide as high is a ruled line.
 FLAT = 4.0
-# What is so many times as high as wide, and as high as half of the page or ends at its border, is one, too.
+# What is so many times as high as wide is one, too, if it is half as high as the page or ends at its border.
 UPRIGHT = 12
 # So wide, and filled by so much of ink, is a dash, an = or the bar of a 5.
 LYING, BAR = 1.5, 0.35
@@ -73,7 +73,7 @@ def pieces_of(mask: np.ndarray) -> tuple[list[Piece], float, int]:
     """The parts of a page that may be digits, in no order, the height of digits, and all that may be ink.
 
     Args:
-      mask: uint8 [height, width], 1 where there is ink other than ruling.
+      mask: uint8 [height, width], 1 where there is ink other than ruling, boxes and tables.
     """
     labels, stats = _labelled(mask, 0)
     keep, specks = _may_be_written(labels, stats, mask)
@@ -186,10 +186,11 @@ def _may_be_written(labels: np.ndarray, stats: np.ndarray, mask: np.ndarray) -> 
     longest = np.maximum(width, height)
     grains = (longest < max(3, 0.008 * side)) | (area < 4)
     keep = ~grains
+    keep &= ~((width > FLAT * height) & (width > 0.25 * side))
     ends_at_border = (stats[:, 1] <= 1) | (stats[:, 1] + height >= mask.shape[0] - 1)
-    keep &= ~((width > FLAT * height) & (width > 0.25 * side)) & ~(
-        (height > UPRIGHT * width) & (ends_at_border | (height > 0.5 * side))
-    )
+    # In a picture as high as its row ones end there, too.
+    is_rule = (height > 0.5 * side) | (ends_at_border & (height < 0.8 * mask.shape[0]))
+    keep &= ~((height > UPRIGHT * width) & is_rule)
     if not fills(mask):
         keep &= ~along_border(labels, stats)
     return keep, grains

@@ -16,9 +16,11 @@ from mnist_core.vision.parts import square, stroke_width, without_ruling
 FAINTEST = 0.1
 # Least threshold of faint ink, as a share of the clear one's and in 95 % quantiles of the paper.
 FAINTER, NOISE = 0.25, 1.3
-# Paper is that bright share of what is around a stroke; what differs from ink by less than this part of the
-# paper's difference is no paper. Of the surroundings of a stroke nearly all is, of those of an edge half.
-PAPER, LIKE_INK, LEAST_UNLIKE = 0.75, 0.3, 0.3
+# What differs so little from ink, as a share of the paper's difference, is like it: of what lies around a
+# stroke hardly anything, along an edge half.
+LIKE_INK, MOST_LIKE_INK = 0.3, 0.35
+# Where all is like it, or where there is but such a share of the ink's area, that tells nothing.
+ALL_LIKE_INK, LEAST_AROUND = 0.95, 0.25
 
 Box = tuple[int, int, int, int]
 
@@ -46,7 +48,7 @@ class Sheet:
       look: how it was looked at.
       strength: float32 [h, w] of a copy that may be smaller, as `ink_strength` gives it.
       threshold: what of the strength is above it is ink.
-      mask: uint8 [h, w], 1 where there is ink other than ruling.
+      mask: uint8 [h, w], 1 where there is ink other than ruling, boxes and tables.
       is_inside: the paper lies in a larger picture.
     """
 
@@ -73,7 +75,7 @@ class Sheet:
         Yields:
           None where no ink can be told from paper in that way.
         """
-        x, y, gray = _without_frame(gray)
+        x, y, gray = _without_bands(gray)
         for look in looks(gray):
             yield cls._seen(gray, left + x, top + y, look, is_inside=is_inside)
 
@@ -82,7 +84,7 @@ class Sheet:
         """The sheet in one ``look`` at a picture; left out, the likeliest one."""
         if look is None:
             return next(cls.seen_in(gray))
-        x, y, gray = _without_frame(gray)
+        x, y, gray = _without_bands(gray)
         return cls._seen(gray, x, y, look, is_inside=False)
 
     @classmethod
@@ -93,7 +95,7 @@ class Sheet:
         if found is None:
             return None
         strength, threshold = found
-        mask = without_ruling(without_frames((strength > threshold).astype(np.uint8)))
+        mask = _without_lines(strength > threshold)
         return cls(gray, left, top, look, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
@@ -108,7 +110,7 @@ class Sheet:
             return np.zeros_like(clear)
         # Of what is left nearly all is paper, too much for a threshold between two classes.
         threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
-        return without_ruling((self.strength > threshold).astype(np.uint8)) * ~near
+        return _without_lines(self.strength > threshold) * ~near
 
     def inside(self, box: Box) -> Self | None:
         """The paper in a box of the copy, without its edge; None where nothing is written on it."""
@@ -129,16 +131,21 @@ class Sheet:
         margin = 2 + round(stroke_width(mask, float(mask.sum())))
         height, width = mask.shape
         left, top = max(0, x - margin), max(0, y - margin)
-        tones = self.tones[top : y + height + margin, left : x + width + margin]
-        tones = (tones if self.look.dark else 255 - tones).astype(np.float32)
+        box = np.s_[top : y + height + margin, left : x + width + margin]
+        tones = self.tones[box] if self.look.dark else 255 - self.tones[box]
         placed = np.zeros(tones.shape, np.uint8)
         placed[y - top : y - top + height, x - left : x - left + width] = mask
-        around = tones[cv2.dilate(placed, square(2 * margin - 1)) > cv2.dilate(placed, square(3))]
-        if not around.size:
+        ink = cv2.dilate((self.strength[box] > self.threshold).astype(np.uint8) | placed, square(3))
+        around = cv2.dilate(placed, square(2 * margin - 1)) > ink
+        if around.sum() < LEAST_AROUND * mask.sum():
             return False
-        ink = np.median(tones[placed > 0])
-        limit = ink + LIKE_INK * (np.quantile(around, PAPER) - ink)
-        return bool((around < limit).mean() > LEAST_UNLIKE)
+        # Tones of ink and paper nearby: a shadow's edge may cross a digit.
+        near = (4 * margin + 1,) * 2
+        share = cv2.blur(placed.astype(np.float32), near)[around]
+        written = cv2.blur(tones * placed.astype(np.float32), near)[around] / share
+        paper = cv2.dilate(cv2.blur(tones, (3, 3)), np.ones(near, np.uint8))[around]
+        alike = (tones[around] < written + LIKE_INK * (paper - written)).mean()
+        return bool(MOST_LIKE_INK < alike < ALL_LIKE_INK)
 
     def cut(self, mask: np.ndarray, x: int = 0, y: int = 0) -> Ink:
         """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""
@@ -166,7 +173,13 @@ class Sheet:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _without_frame(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
+def _without_lines(ink: np.ndarray) -> np.ndarray:
+    """uint8 [height, width] of bool: ink but that of boxes, tables and ruling."""
+    # Ruling would take the sides of a table and leave its other lines.
+    return without_ruling(without_frames(ink.astype(np.uint8)))
+
+
+def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
     """Cuts off bands of one tone at the sides, such as a frame or a scan's edge; gives x, y and the rest."""
     if min(gray.shape) < 24:
         return 0, 0, gray
@@ -188,9 +201,9 @@ def _band(rows: np.ndarray) -> int:
     if not 0 < count < limit:
         return 0
     # The rows between them may be a blend.
-    inside = rows[count + 2 :].astype(np.float32)
-    level = float(np.median(inside[0]))
+    inside = rows[count + 2 :: max(1, len(rows) // 64)]
+    paper, usual = inside[0].astype(np.float32), float(np.median(inside))
+    level = float(np.median(paper))
+    is_even = (np.abs(paper - level) < 40).mean() > 0.8
     # Beyond the line of a table is paper again.
-    line = abs(float(np.median(inside[:: max(1, len(inside) // 64)])) - tone) < 30
-    is_even = (np.abs(inside[0] - level) < 40).mean() > 0.8
-    return count + 2 if abs(level - tone) > 60 and is_even and not line else 0
+    return count + 2 if abs(level - tone) > 60 and is_even and abs(usual - tone) > 30 else 0

@@ -42,9 +42,26 @@ def test_the_lines_of_a_table_go():
 def test_of_a_digit_that_runs_into_a_table_nearly_all_stays():
     digit, table = seven(70, y=90), box(35) | box(145, 70) | box(215, 70)
     assert (digit & table).any()
-    left = without_frames(table | digit)
+    other = drawn(([(180, 60), (178, 140)], 6))
+    left = without_frames(table | digit | other)
     assert (left & digit).sum() > 0.8 * digit.sum()
-    assert not (left & ~digit).any()
+    assert not (left & ~(digit | other)).any()
+    np.testing.assert_array_equal(left & other, other)
+
+
+def test_a_sheet_with_a_box_on_it_stays():
+    sheet = cv2.rectangle(np.zeros(SHAPE, np.uint8), (20, 20), (280, 180), 1, -1)
+    mask = sheet & ~box(90) & ~seven(130)
+    np.testing.assert_array_equal(without_frames(mask), mask)
+
+
+def test_holes_of_a_pixel_or_two_are_no_cells():
+    digit = np.ones((20, 12), np.uint8)
+    for y, x in ((3, 3), (8, 6), (15, 4)):
+        digit[y : y + 3, x : x + 3] = 0
+        digit[y + 1, x + 1] = 1
+    mask = np.pad(digit, 4)
+    np.testing.assert_array_equal(without_frames(mask), mask)
 
 
 def test_a_box_that_holds_only_what_it_is_joined_to_may_be_a_letter():

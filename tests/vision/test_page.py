@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import paper
+from benchmarks import paper, writing
 from benchmarks.ship import MOST_BYTES, temperature
 from benchmarks.vision import KINDS, edit_distance, pictures, score
 from mnist_core import runs
@@ -130,6 +130,28 @@ def test_the_edge_of_a_shadow_is_no_stroke(predictor, blur, far):
     cv2.fillPoly(picture, [np.int32([[0, 0], [far, 0], [60, 300], [0, 300]])], 140)
     picture = cv2.GaussianBlur(picture, (0, 0), blur) + np.random.default_rng(blur).normal(0, 3, (300, 400))
     assert predictor.read(np.uint8(np.clip(picture, 0, 255))).text == ""
+
+
+def test_thick_strokes_that_stand_close_are_no_edges(predictor):
+    picture = np.full((160, 400), 235, np.uint8)
+    for x in (60, 92, 124, 156):
+        cv2.line(picture, (x, 50), (x - 4, 110), 30, 14, cv2.LINE_AA)
+    cv2.ellipse(picture, (230, 80), (22, 30), 0, 0, 360, 30, 12, cv2.LINE_AA)
+    assert predictor.read(picture).text == "11110"
+
+
+@pytest.mark.mnist
+def test_a_pale_digit_across_the_edge_of_a_shadow_is_read(predictor, test_digits):
+    rng = np.random.default_rng(1)
+    right = 0
+    for at in range(20):
+        ink = np.pad(writing.stroke(test_digits.images[at], 140, 9), 60)
+        picture = 235 - 115 * ink
+        picture[:, picture.shape[1] * 9 // 20 :] *= 0.5
+        picture = cv2.GaussianBlur(picture, (0, 0), 1.5) + rng.normal(0, 2, picture.shape)
+        found = predictor.read(np.uint8(np.clip(picture, 0, 255))).text
+        right += found == str(test_digits.labels[at])
+    assert right >= 17
 
 
 def test_a_disc_before_other_tones_is_no_zero(predictor):

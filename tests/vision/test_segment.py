@@ -63,6 +63,14 @@ def test_specks_lines_and_borders_are_no_pieces():
     assert len(pieces_of(without_ruling(page))[0]) == sum(map(len, rows))
 
 
+def test_thin_ones_in_a_tight_crop_are_no_rules():
+    page = np.zeros((60, 260), np.uint8)
+    ring(page, 30, 30, 58)
+    page[:, 110:114] = page[:, 180:184] = 1
+    ring(page, 230, 30, 58)
+    assert len(pieces_of(page)[0]) == 4
+
+
 @pytest.mark.parametrize("sign", ["dash", "low dash", "equals", "near =", "point", "comma", "colon"])
 def test_signs_between_digits_are_no_pieces_and_no_parts_of_them(sign):
     page = np.zeros((120, 260), np.uint8)
