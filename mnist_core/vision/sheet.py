@@ -128,8 +128,9 @@ class Sheet:
 
     def shows_edge(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
         """Whether a mask at (x, y) of the copy is no stroke but the line between two tones, as a shadow's."""
+        dx, dy, width, height = cv2.boundingRect(mask)
+        x, y, mask = x + dx, y + dy, mask[dy : dy + height, dx : dx + width]
         margin = 2 + round(stroke_width(mask, float(mask.sum())))
-        height, width = mask.shape
         left, top = max(0, x - margin), max(0, y - margin)
         box = np.s_[top : y + height + margin, left : x + width + margin]
         tones = self.tones[box] if self.look.dark else 255 - self.tones[box]
