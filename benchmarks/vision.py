@@ -56,9 +56,10 @@ def single(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: s
 def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str) -> tuple[np.ndarray, str]:
     """A picture of rows of digits and its text."""
     count = 1 if kind == "row" else int(rng.integers(2, 6))
+    in_cells = kind in ("boxes", "table")
     if kind == "signs":
         patterns = [str(rng.choice(SIGNED)) for _ in range(count)]
-    elif kind in ("boxes", "table"):
+    elif in_cells:
         patterns = ["0" * int(rng.integers(2, 9))] * count
     else:
         patterns = ["0" * int(rng.integers(2, 9)) for _ in range(count)]
@@ -72,7 +73,7 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
         "pens": {"pale": 0.3},
     }.get(kind, {"slant": 3.0, "gap": (0.08, 0.6)})
     rows = [[one for one, _ in row] for row in drawn]
-    if kind in ("boxes", "table"):
+    if in_cells:
         ink = writing.cells_of(rows, rng, height=height, pen=options["pen"], table=kind == "table")
     else:
         ink = writing.rows_of(rows, rng, **options)

@@ -1,11 +1,9 @@
 """Boxes and tables that digits are written into: their lines are no ink."""
 
-import collections
-
 import cv2
 import numpy as np
 
-from mnist_core.vision.parts import components, only, stroke_width
+from mnist_core.vision.parts import components, only, reaches_border, stroke_width
 
 # A cell fills so much of the rectangle around it; an ellipse, such as a 0's hole, fills 0.79 of it.
 RECTANGULAR = 0.85
@@ -27,30 +25,30 @@ def without_frames(mask: np.ndarray) -> np.ndarray:
         return mask
     parents = tree[0, :, 3].tolist()
     is_hole: list[bool] = []
-    cells: dict[int, list[int]] = collections.defaultdict(list)
-    part_of_cell: dict[int, int] = {}
+    cells: set[int] = set()
     holding: set[int] = set()
     # Parts lie in holes and holes in parts; what lies in something comes after it.
     for at, parent in enumerate(parents):
         is_hole.append(parent >= 0 and not is_hole[parent])
         if is_hole[at] and _is_cell(outlines[at], mask.shape):
-            cells[parent].append(at)
-            part_of_cell[at] = parent
-        elif parent in part_of_cell and _height(outlines[at]) > WRITTEN * _height(outlines[parent]):
-            holding.add(part_of_cell[parent])
-    if not cells:
+            cells.add(at)
+        elif parent in cells and _height(outlines[at]) > WRITTEN * _height(outlines[parent]):
+            holding.add(parents[parent])
+    if not holding:
         return mask
-    labels, _ = components(mask)
+    labels, stats = components(mask)
+    at_border = reaches_border(stats, mask.shape)
     result = mask.copy()
-    for part, holes in cells.items():
-        if part in holding and not _reaches_border(outlines[part], mask.shape):
-            _erase_lines(result, labels, outlines[part], [outlines[hole] for hole in holes])
+    for part in holding:
+        x, y = outlines[part][0, 0]
+        number = labels[y, x]
+        if not at_border[number - 1]:
+            left, top, width, height, _ = stats[number - 1]
+            box = np.s_[top : top + height, left : left + width]
+            frame = labels[box] == number
+            own = [outlines[cell] - (left, top) for cell in cells if parents[cell] == part]
+            result[box][_lines(frame, own)] = 0
     return result
-
-
-def _reaches_border(outline: np.ndarray, shape: tuple[int, ...]) -> bool:
-    x, y, width, height = cv2.boundingRect(outline)
-    return x == 0 or y == 0 or x + width == shape[1] or y + height == shape[0]
 
 
 def _height(outline: np.ndarray) -> int:
@@ -66,18 +64,14 @@ def _is_cell(hole: np.ndarray, shape: tuple[int, ...]) -> bool:
     return min(width, height) > least and cv2.contourArea(hole) > RECTANGULAR * width * height
 
 
-def _erase_lines(mask: np.ndarray, labels: np.ndarray, part: np.ndarray, cells: list[np.ndarray]) -> None:
-    """Takes the lines around ``cells`` out of ``mask``, and all that they leave of their part but strokes."""
-    x, y, width, height = cv2.boundingRect(part)
-    box = np.s_[y : y + height, x : x + width]
-    frame = labels[box] == labels[part[0, 0, 1], part[0, 0, 0]]
+def _lines(frame: np.ndarray, cells: list[np.ndarray]) -> np.ndarray:
+    """What of a part, bool [height, width], is lines around its ``cells``, or left by them, and no stroke."""
     pen = stroke_width(frame, float(frame.sum()))
     if pen > THICKEST_LINE * min(min(cv2.minAreaRect(cell)[1]) for cell in cells):
-        return
+        return np.zeros_like(frame)
     lines = np.zeros(frame.shape, np.uint8)
     # The hull of a cell passes over the strokes that reach into it from its lines.
-    hulls = [cv2.convexHull(cell) for cell in cells]
-    cv2.drawContours(lines, hulls, -1, 1, round(2 * pen) + 2, offset=(-x, -y))
+    cv2.drawContours(lines, [cv2.convexHull(cell) for cell in cells], -1, 1, round(2 * pen) + 2)
     rest, stats = components((frame & (lines == 0)).astype(np.uint8))
     least = WRITTEN * min(map(_height, cells))
-    mask[box][frame & (only(stats[:, 3] > least, rest) == 0)] = 0
+    return frame & (only(stats[:, 3] > least, rest) == 0)

@@ -69,7 +69,9 @@ def looks(gray: np.ndarray) -> list[Look]:
     return list(dict.fromkeys([best, *others]))
 
 
-def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tuple[np.ndarray, float] | None:
+def ink_strength(
+    gray: np.ndarray, look: Look, side: int = WORKING_SIDE
+) -> tuple[np.ndarray, np.ndarray, float] | None:
     """Tells ink from paper.
 
     Args:
@@ -78,8 +80,8 @@ def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tupl
       side: longer side, in pixels, of the copy that is worked on.
 
     Returns:
-      float32 [height, width] of a smaller copy, 0 (paper) to 1 (black on white), and the threshold between
-      paper and ink; None where the two can't be told apart.
+      The smaller copy, uint8 [height, width], its ink dark; float32 of its shape, 0 (paper) to 1 (black on
+      white); and the threshold between paper and ink. None where the two can't be told apart.
     """
     while side >= SMALLEST_SIDE:
         small = shrink(gray, side)
@@ -90,7 +92,7 @@ def ink_strength(gray: np.ndarray, look: Look, side: int = WORKING_SIDE) -> tupl
         for past_faint in (True,) if look.past_faint else (False, True):
             levels = _levels(strength, past_faint)
             if levels and levels.separation >= SMALLEST_SEPARATION:
-                return np.clip(strength - levels.paper, 0, 1), levels.threshold
+                return small, np.clip(strength - levels.paper, 0, 1), levels.threshold
         # Halving averages noise away; strokes are wider than noise.
         side = max(small.shape) // 2
     return None

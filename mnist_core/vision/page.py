@@ -81,10 +81,10 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
             return []
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
-    edges = [piece for piece in pieces if sheet.shows_edge(piece.mask, piece.x, piece.y)]
-    pieces = [piece for piece in pieces if piece not in edges]
-    ink, written = sum(map(_area, pieces)), written - sum(map(_area, edges))
-    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * written:
+    found = sum(piece.area for piece in pieces)
+    pieces = [piece for piece in pieces if not sheet.shows_edge(piece.mask, piece.x, piece.y)]
+    ink = sum(piece.area for piece in pieces)
+    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * (written - (found - ink)):
         return []
 
     known: dict[Piece, Digit] = {}
@@ -129,10 +129,6 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
     found = list(itertools.compress(faint, confidence(faint) >= SURE))
     kept = [piece for piece in pieces if piece in clear or all(distance(piece, one) for one in found)]
     return kept + found
-
-
-def _area(piece: Piece) -> int:
-    return int(piece.mask.sum())
 
 
 def _is_level(a: Piece, b: Piece, height: float) -> bool:

@@ -31,7 +31,7 @@ def digit_mask(mask: np.ndarray) -> np.ndarray | None:
     labels, stats = _labelled(mask)
     if not len(stats):
         return None
-    areas, on_border, longest = stats[:, 4], _touches(stats, mask.shape), stats[:, 2:4].max(axis=1)
+    areas, on_border, longest = stats[:, 4], reaches_border(stats, mask.shape), stats[:, 2:4].max(axis=1)
     # A dash, a line of print or the rest of a ruled line is no digit, though it can be the bar of one.
     upright = stats[:, 2] < FLATTEST_DIGIT * stats[:, 3]
     if not upright.any():
@@ -102,6 +102,17 @@ def along_border(labels: np.ndarray, stats: np.ndarray) -> np.ndarray:
     return contacts > 0.35 * stats[:, 2:4].max(axis=1)
 
 
+def reaches_border(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Which parts reach the picture's border.
+
+    Args:
+      stats: [n, 5] as `components` gives them.
+      shape: of the picture.
+    """
+    x, y, width, height = stats.T[:4]
+    return (x == 0) | (y == 0) | (x + width == shape[1]) | (y + height == shape[0])
+
+
 def contact(mask: np.ndarray) -> float:
     """The share of the picture's border that is ink."""
     border = int(mask[0].sum() + mask[-1].sum() + mask[:, 0].sum() + mask[:, -1].sum())
@@ -163,17 +174,6 @@ def _without_level_lines(mask: np.ndarray) -> np.ndarray:
 def _lower_than(mask: np.ndarray, height: int) -> np.ndarray:
     """What of a mask lies in upright runs of fewer pixels."""
     return cv2.subtract(mask, cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((height, 1), np.uint8)))
-
-
-def _touches(stats: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Which parts reach the picture's border.
-
-    Args:
-      stats: [n, 5] as `components` gives them.
-      shape: of the picture.
-    """
-    x, y, width, height = stats.T[:4]
-    return (x == 0) | (y == 0) | (x + width == shape[1]) | (y + height == shape[0])
 
 
 def _labelled(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -65,6 +65,10 @@ class Piece:
         return self.x + self.width / 2, self.y + self.height / 2
 
     @property
+    def area(self) -> int:
+        return int(self.mask.sum())
+
+    @property
     def longest(self) -> int:
         return max(self.mask.shape)
 

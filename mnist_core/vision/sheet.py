@@ -1,7 +1,6 @@
 """A gray picture as a sheet that is written on: its ink, and where in the picture that lies."""
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 from typing import Self
 
@@ -46,7 +45,8 @@ class Sheet:
       gray: uint8 [height, width], the picture without its frame.
       left, top: what was cut off.
       look: how it was looked at.
-      strength: float32 [h, w] of a copy that may be smaller, as `ink_strength` gives it.
+      tones: uint8 [h, w], a copy that may be smaller, its ink dark.
+      strength: float32 [h, w] of that copy, as `ink_strength` gives it.
       threshold: what of the strength is above it is ink.
       mask: uint8 [h, w], 1 where there is ink other than ruling, boxes and tables.
       is_inside: the paper lies in a larger picture.
@@ -56,6 +56,7 @@ class Sheet:
     left: int
     top: int
     look: Look
+    tones: np.ndarray
     strength: np.ndarray
     threshold: float
     mask: np.ndarray
@@ -94,9 +95,9 @@ class Sheet:
         found = ink_strength(gray, look, side)
         if found is None:
             return None
-        strength, threshold = found
+        tones, strength, threshold = found
         mask = _without_lines(strength > threshold)
-        return cls(gray, left, top, look, strength, threshold, mask, is_inside)
+        return cls(gray, left, top, look, tones, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
         """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""
@@ -121,21 +122,13 @@ class Sheet:
         gray = self.gray[y : y + height, x : x + width]
         return next(self.seen_in(gray, self.left + x, self.top + y, is_inside=True))
 
-    @functools.cached_property
-    def tones(self) -> np.ndarray:
-        """uint8 [h, w]: the picture as small as the copy."""
-        return cv2.resize(self.gray, self.mask.shape[::-1], interpolation=cv2.INTER_AREA)
-
     def shows_edge(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
         """Whether a mask at (x, y) of the copy is no stroke but the line between two tones, as a shadow's."""
         dx, dy, width, height = cv2.boundingRect(mask)
         x, y, mask = x + dx, y + dy, mask[dy : dy + height, dx : dx + width]
         margin = 2 + round(stroke_width(mask, float(mask.sum())))
-        left, top = max(0, x - margin), max(0, y - margin)
-        box = np.s_[top : y + height + margin, left : x + width + margin]
-        tones = self.tones[box] if self.look.dark else 255 - self.tones[box]
-        placed = np.zeros(tones.shape, np.uint8)
-        placed[y - top : y - top + height, x - left : x - left + width] = mask
+        box, placed = self._surroundings(mask, x, y, margin)
+        tones = self.tones[box]
         ink = cv2.dilate((self.strength[box] > self.threshold).astype(np.uint8) | placed, square(3))
         around = cv2.dilate(placed, square(2 * margin - 1)) > ink
         if around.sum() < LEAST_AROUND * mask.sum():
@@ -152,17 +145,25 @@ class Sheet:
         """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""
         # The rim is a pixel, and one more tells that it ends there.
         margin = 2
-        height, width = mask.shape
-        left, top = max(0, x - margin), max(0, y - margin)
-        strength = self.strength[top : y + height + margin, left : x + width + margin]
-        placed = np.zeros(strength.shape, np.uint8)
-        placed[y - top : y - top + height, x - left : x - left + width] = mask
+        box, placed = self._surroundings(mask, x, y, margin)
+        strength = self.strength[box]
         full = np.percentile(strength[placed > 0], 75)
         strength = np.clip(strength * cv2.dilate(placed, square(3)) / full, 0, 1)
         dx, dy, width, height = cv2.boundingRect((strength > FAINTEST).astype(np.uint8))
-        box_x, box_y, *size = self._enlarged((left + dx, top + dy, width, height))
-        box = (box_x + self.left, box_y + self.top, *size)
-        return Ink(strength[dy : dy + height, dx : dx + width], box)
+        left, top, *size = self._enlarged((box[1].start + dx, box[0].start + dy, width, height))
+        strength = strength[dy : dy + height, dx : dx + width]
+        return Ink(strength, (left + self.left, top + self.top, *size))
+
+    def _surroundings(
+        self, mask: np.ndarray, x: int, y: int, margin: int
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """Where a mask at (x, y) of the copy lies, with a margin in pixels, and the mask placed there."""
+        height, width = mask.shape
+        left, top = max(0, x - margin), max(0, y - margin)
+        box = np.s_[top : y + height + margin, left : x + width + margin]
+        placed = np.zeros(self.mask[box].shape, np.uint8)
+        placed[y - top : y - top + height, x - left : x - left + width] = mask
+        return box, placed
 
     def _enlarged(self, box: Box) -> Box:
         """A box of the copy in pixels of ``gray``."""
