@@ -169,13 +169,22 @@ def _exit_codes(prog: str) -> Iterator[None]:
         yield
     except MnistCoreError as error:
         _leave(prog, str(error), error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        if not _is_interrupt(error):
+            raise
         _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _leave(prog, f"{where}{error.strerror or error}; free space or mend the folder, then run again", 1)
     finally:
         _flush_stdout()
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the root: an extension that it stops while it loads makes an ImportError of it."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _open_stderr() -> None:

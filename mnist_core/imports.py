@@ -52,7 +52,7 @@ def _hidden(packages: Iterable[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_kept() -> Iterator[None]:
-    """Ends with KeyboardInterrupt where Ctrl-C came, even if what ran then swallowed it, as imports may."""
+    """Ends with KeyboardInterrupt where Ctrl-C came, even if an import swallowed or renamed it."""
     came = False
 
     def note(*_: object) -> NoReturn:
@@ -69,6 +69,9 @@ def _interrupts_kept() -> Iterator[None]:
     signal.signal(signal.SIGINT, note)
     try:
         yield
+    except Exception:
+        if not came:
+            raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if came:
@@ -79,10 +82,11 @@ def import_opencv() -> None:
     """Imports OpenCV, which needs a library of the system.
 
     Raises:
-      MnistCoreError: it can't be loaded.
+      MnistCoreError: it can't be loaded. KeyboardInterrupt: Ctrl-C came meanwhile.
     """
     try:
-        importlib.import_module("mnist_core.vision.read")
+        with _interrupts_kept():
+            importlib.import_module("mnist_core.vision.read")
     except ImportError as error:
         raise MnistCoreError(
             f"OpenCV can't be loaded ({error}); install the system's libGL (Debian: apt install libgl1), or "

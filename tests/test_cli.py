@@ -313,3 +313,31 @@ def test_ctrl_c_that_is_swallowed_still_ends_the_import() -> None:
     with pytest.raises(KeyboardInterrupt), imports._interrupts_kept(), contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_that_a_library_makes_another_error_of_still_ends_the_import() -> None:
+    # pybind11 does so where the module that it starts is interrupted, and Keras where `optree` is.
+    with pytest.raises(KeyboardInterrupt), imports._interrupts_kept():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("cause, code", [("KeyboardInterrupt", 130), ("None", 1)])
+def test_ctrl_c_at_the_root_of_an_import_error_is_an_interrupt(cause: str, code: int) -> None:
+    failing = f"""
+from mnist_core.cli import _exit_codes
+with _exit_codes("it"):
+    raise ImportError("gone") from {cause}
+"""
+    done = subprocess.run([sys.executable, "-c", failing], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code
+    assert ("it: error: interrupted" in done.stderr) == (code == 130)
+    assert ("ImportError: gone" in done.stderr) == (code == 1)
+
+
+def test_errors_without_ctrl_c_stay_what_they_are() -> None:
+    with pytest.raises(ImportError, match="gone"), imports._interrupts_kept():
+        raise ImportError("gone")
