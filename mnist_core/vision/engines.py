@@ -4,7 +4,9 @@ An engine takes uint8 images ``[n, 28, 28]``, any n, and gives float32 probabili
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import keras
 import numpy as np
@@ -18,36 +20,40 @@ Engine = Callable[[np.ndarray], np.ndarray]
 CORES = cores()
 # For up to so many images, sharing the work among threads costs more than it saves.
 FEW = 8
+# The thread that asks computes as well.
+HELPERS = ThreadPoolExecutor(max(1, CORES - 1), "engine")
 
 
 class TensorFlowEngine:
     """One traced function; many images go through it in pieces, side by side on the cores."""
 
-    # Larger pieces leave the caches, and some cores idle at the end.
-    LARGEST_PIECE = 256
+    # Larger pieces leave the caches, and a core idle at the end.
+    LARGEST_PIECE = 32
+    # A GPU shares the work among its own cores.
+    GPU_PIECE = 4096
 
     def __init__(self, model: keras.Model) -> None:
-        self._whole = export.probabilities(model)
-        signature = [export.IMAGES, tf.TensorSpec([], tf.int32)]
-        self._pieces = tf.function(self._in_pieces, input_signature=signature).get_concrete_function()
+        self._function = export.probabilities(model)
+        self._on_gpu = bool(tf.config.list_logical_devices("GPU"))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        pixels = tf.constant(images, tf.uint8)
-        # No image goes through no piece, because oneDNN's convolution refuses an empty batch.
-        if 0 < len(images) <= FEW:
-            return _run(self._whole, pixels)
+        images = np.asarray(images, np.uint8)
+        if len(images) <= FEW:
+            return self._piece(images)
+        if self._on_gpu:
+            return _side_by_side([self._piece], images, self.GPU_PIECE)
         size = min(max(-(-len(images) // CORES), FEW), self.LARGEST_PIECE)
-        return _run(self._pieces, pixels, tf.constant(size))
+        return _side_by_side([self._piece] * CORES, images, size)
 
-    def _in_pieces(self, images: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        count = (tf.shape(images)[0] + size - 1) // size
-        found = tf.TensorArray(tf.float32, size=count, infer_shape=False, element_shape=[None, 10])
-        for i in tf.range(count):
-            tf.autograph.experimental.set_loop_options(parallel_iterations=2 * CORES)
-            # A stateful op here, such as tf.print, would keep the iterations from running side by side.
-            piece = images[i * size : (i + 1) * size]
-            found = found.write(i, self._whole(piece)["probabilities"])
-        return found.concat()
+    def _piece(self, images: np.ndarray) -> np.ndarray:
+        # oneDNN's convolution refuses an empty batch.
+        if not len(images):
+            return np.empty((0, 10), np.float32)
+        # To call the function itself takes longer than the network does for one image.
+        (found,) = tf.raw_ops.StatefulPartitionedCall(
+            args=[tf.constant(images), *self._function.captured_inputs], Tout=[tf.float32], f=self._function
+        )
+        return found.numpy()
 
 
 class LiteRTEngine:
@@ -57,29 +63,25 @@ class LiteRTEngine:
       UsageError: LiteRT is not installed.
     """
 
-    PIECE = 16
+    PIECE = 8
 
     def __init__(self, model: keras.Model) -> None:
         content = export.to_litert(export.probabilities(model, float32=True))
-        # One size each, because another size is allocated anew. Larger ones leave the caches.
+        # One size each, because another size is allocated anew.
         self._one = export.open_litert(content, min(2, CORES))
-        self._few = export.open_litert(content, CORES)
+        self._pieces = [export.open_litert(content, 1) for _ in range(CORES)]
         # An interpreter serves one thread at a time.
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images, np.uint8)
-        if len(images) == 1:
-            with self._lock:
-                return self._one(images)
-        found = np.empty((len(images), 10), np.float32)
         full = len(images) // self.PIECE * self.PIECE
         with self._lock:
-            for i in range(0, full, self.PIECE):
-                found[i : i + self.PIECE] = self._few(images[i : i + self.PIECE])
-            for i in range(full, len(images)):
-                found[i : i + 1] = self._one(images[i : i + 1])
-        return found
+            if len(images) == 1:
+                return self._one(images)
+            found = _side_by_side(self._pieces, images[:full], self.PIECE)
+            rest = [self._one(images[i : i + 1]) for i in range(full, len(images))]
+        return np.concatenate([found, *rest])
 
 
 ENGINES: dict[str, Callable[[keras.Model], Engine]] = {"tensorflow": TensorFlowEngine, "litert": LiteRTEngine}
@@ -96,9 +98,23 @@ def create(name: str, model: keras.Model) -> Engine:
     return ENGINES[name](model)
 
 
-def _run(function: tf.types.experimental.ConcreteFunction, *inputs: tf.Tensor) -> np.ndarray:
-    # To call the function itself takes longer than the network does for one image.
-    (found,) = tf.raw_ops.StatefulPartitionedCall(
-        args=[*inputs, *function.captured_inputs], Tout=[tf.float32], f=function
-    )
-    return found.numpy()
+def _side_by_side(engines: list[Engine], images: np.ndarray, size: int) -> np.ndarray:
+    """What ``engines`` give, each in a thread of its own, which takes ``size`` images after another."""
+    found = np.empty((len(images), 10), np.float32)
+    starts = range(0, len(images), size)
+    pieces = iter(starts)
+
+    def compute(engine: Engine) -> None:
+        for i in pieces:
+            found[i : i + size] = engine(images[i : i + size])
+
+    helpers = [HELPERS.submit(compute, engine) for engine in engines[1 : len(starts)]]
+    try:
+        compute(engines[0])
+    finally:
+        # After a failure, such as Ctrl-C, nothing is left for the others; none is at work any more.
+        deque(pieces, maxlen=0)
+        wait(helpers)
+    for helper in helpers:
+        helper.result()
+    return found

@@ -22,8 +22,8 @@ NAMES = [
     else pytest.param(name, marks=pytest.mark.skip(reason="LiteRT is not installed: -e '.[litert]'"))
     for name in engines.ENGINES
 ]
-# None, one, few, a full piece of LiteRT's, one more, pieces of different lengths, more than any piece.
-COUNTS = (0, 1, 2, 16, 17, 100, 1025)
+# None, one, few, a full piece of LiteRT's, one more, pieces of different lengths, many pieces.
+COUNTS = (0, 1, 2, 8, 9, 17, 100, 1025)
 
 
 def random_images(count: int) -> np.ndarray:
@@ -130,6 +130,31 @@ def test_an_engine_answers_several_threads_at_once(engine) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_failure_ends_the_work_in_every_thread_and_comes_up(name, network, monkeypatch) -> None:
+    engine = engines.create(name, network)
+    done = []
+
+    def fail(images: np.ndarray) -> np.ndarray:
+        done.append(threading.current_thread())
+        if threading.current_thread() is threading.main_thread() or engines.CORES == 1:
+            raise KeyboardInterrupt
+        return np.zeros((len(images), 10), np.float32)
+
+    images = random_images(40_000)
+    with monkeypatch.context() as patch:
+        if name == "tensorflow":
+            patch.setattr(engine, "_piece", fail)
+        else:
+            patch.setattr(engine, "_pieces", [fail] * engines.CORES)
+        with pytest.raises(KeyboardInterrupt):
+            engine(images)
+    count = len(done)
+    assert count < 40_000 / engines.TensorFlowEngine.LARGEST_PIECE
+    np.testing.assert_allclose(engine(images[:20]), expected(network, images[:20]), atol=2e-6)
+    assert len(done) == count
 
 
 def test_an_engine_that_is_not_there_is_named(network, monkeypatch: pytest.MonkeyPatch) -> None:
