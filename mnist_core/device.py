@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any
 
-from mnist_core.config import PRECISIONS
+from mnist_core.config import PRECISIONS, Config
 from mnist_core.diagnosis import backend_problem, why_no_gpu
 from mnist_core.environment import cores, cpu_features, cpu_name, gpu_facts
 from mnist_core.errors import DeviceError, UsageError
@@ -72,6 +72,33 @@ def choose(
     if device == "auto" and not tf.config.get_visible_devices("GPU"):
         return _use_cpu(tf.config, precision, parts, "this program has hidden the GPUs")
     return _use_gpu(tf.config, int(wanted[1] or 0), precision, parts)
+
+
+def settle(config: Config) -> tuple[Device, Config]:
+    """Chooses the device for training, and ``jit`` and ``parts`` where the configuration leaves them open.
+
+    Raises:
+      UsageError: these don't go together. DeviceError: as `choose`.
+    """
+    import tensorflow as tf
+
+    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    whole = alone and config.gradient_accumulation == 1
+    if config.jit == "on" and not whole:
+        raise UsageError("--jit on works with one replica and without --gradient-accumulation")
+    divisible = whole and config.jit != "on" and config.batch_size > 1
+    parts = config.parts if divisible else 1
+    if config.parts not in (None, parts):
+        raise UsageError(
+            "--parts works with one replica, without --gradient-accumulation and --jit on, and with a "
+            "--batch-size that has an image for each"
+        )
+    chosen = choose(config.device, config.precision, parts=parts, deterministic=config.deterministic)
+    # On a CPU XLA's convolutions take three times as long as oneDNN's.
+    jit = config.jit == "on" or (
+        config.jit == "auto" and chosen.kind == "gpu" and chosen.parts == 1 and whole
+    )
+    return chosen, config.replace(jit="on" if jit else "off", parts=chosen.parts)
 
 
 def limit_threads(count: int) -> None:

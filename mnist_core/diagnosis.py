@@ -10,6 +10,8 @@ import re
 import sys
 from pathlib import Path
 
+from mnist_core.files import expanded
+
 ROOT = Path("/")
 # What TensorFlow 2.21 opens before it registers a GPU, and the folder of site-packages/nvidia where it looks
 # besides the linker's own paths. Read from its log at TF_CPP_MAX_VLOG_LEVEL=1, and from `readelf -d`.
@@ -50,7 +52,7 @@ def diagnose() -> list[Problem]:
 
 def backend_problem() -> Problem | None:
     """Whether Keras has, or would have, a backend other than TensorFlow. Doesn't import Keras."""
-    file = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras.json"
+    file = expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "keras.json"
     backend, source = os.environ.get("KERAS_BACKEND"), "KERAS_BACKEND"
     if keras := sys.modules.get("keras"):
         backend, source = keras.config.backend(), "the backend of Keras"

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files: where they lie, and that they appear whole or not at all."""
 
 import contextlib
 import json
@@ -7,6 +7,11 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with ``~`` as the home folder; as it is, where there is none."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (pathlib's raises without a home)
 
 
 @contextlib.contextmanager

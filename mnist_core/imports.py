@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mnist_core.errors import MnistCoreError, UsageError
+from mnist_core.errors import UsageError
 
 if TYPE_CHECKING:
     from mnist_core.vision.predictor import Predictor
@@ -82,13 +82,13 @@ def import_opencv() -> None:
     """Imports OpenCV, which needs a library of the system.
 
     Raises:
-      MnistCoreError: it can't be loaded. KeyboardInterrupt: Ctrl-C came meanwhile.
+      UsageError: it can't be loaded. KeyboardInterrupt: Ctrl-C came meanwhile.
     """
     try:
         with _interrupts_kept():
             importlib.import_module("mnist_core.vision.read")
     except ImportError as error:
-        raise MnistCoreError(
+        raise UsageError(
             f"OpenCV can't be loaded ({error}); install the system's libGL (Debian: apt install libgl1), or "
             "opencv-python-headless"
         ) from error

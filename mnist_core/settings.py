@@ -36,7 +36,8 @@ def setting(
 def period_steps(period: str, steps_per_epoch: int, flag: str = "period") -> int:
     """Steps in a period such as ``"500"`` or ``"2ep"``; ``"0"`` gives 0."""
     text = period.removesuffix("ep")
-    if not text.isdecimal():
+    # More digits than 64 bits hold; Python refuses thousands of them.
+    if not text.isdecimal() or len(text) > 18:
         raise UsageError(f"{flag} must be steps such as 500 or epochs such as 2ep, not '{period}'")
     return int(text) * (steps_per_epoch if period.endswith("ep") else 1)
 

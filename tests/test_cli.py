@@ -341,3 +341,19 @@ with _exit_codes("it"):
 def test_errors_without_ctrl_c_stay_what_they_are() -> None:
     with pytest.raises(ImportError, match="gone"), imports._interrupts_kept():
         raise ImportError("gone")
+
+
+@pytest.mark.parametrize("command", ["predict", "live"])
+def test_without_opencv_one_line_says_what_to_install(command: str) -> None:
+    script = f"""
+import sys
+from mnist_core.cli import run
+sys.modules["cv2"] = None
+run("{command}", ["1.png"] if "{command}" == "predict" else ["--source", "1.png"])
+"""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("TF_CPP")}
+    argv = [sys.executable, "-c", script]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "opencv-python-headless" in line

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_core.files import atomic_write, write_json
+from mnist_core.files import atomic_write, expanded, write_json
 from tests.invoke import disk
 
 
@@ -107,3 +107,9 @@ def test_what_json_cannot_hold_leaves_what_was_there(path):
     with pytest.raises(TypeError):
         write_json(path, {"folder": Path()})
     assert content(path) == before
+
+
+def test_a_home_that_is_not_there_stays_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/somewhere")
+    assert expanded("~/.cache") == Path("/somewhere/.cache")
+    assert expanded("~no_such_user/.cache") == Path("~no_such_user/.cache")

@@ -217,6 +217,8 @@ def test_how_a_run_is_cut_and_kept_may_change_and_its_time_adds_up(
     assert ended["weights_sha256"] == result(whole)["weights_sha256"]
     assert 1000 < ended["train_seconds"] < 1000 + time.monotonic() - begun
     assert trained(halted) == [*range(1, 50), 51, 54, 57, 60]
+    as_whole = runs.read_json(whole / runs.CONFIG)
+    assert runs.read_json(halted / runs.CONFIG) == as_whole.replace(steps_per_block=5, log_every=3, keep=1)
     assert [path.name for path in newest.parent.glob("step-*")] == ["step-00000060.npz"]
 
 

@@ -134,6 +134,9 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
         if new and trainer.run.step == 0 and trainer.run.saved_at < 0:
             shutil.rmtree(directory, ignore_errors=True)
         raise
+    if not new:
+        # It may have gone on with others, such as another place of the data, where they are looked for later.
+        write_json(directory / runs.CONFIG, config.to_json())
     data = _result(trainer, result)
     write_json(directory / runs.RESULT, data)
     _draw(directory)

@@ -12,6 +12,7 @@ from mnist_core.data.idx import content_sha256, read_idx
 from mnist_core.data.split import Dataset, Split, hold_out
 from mnist_core.data.synthetic import SIDE, draw
 from mnist_core.errors import InputError, warn
+from mnist_core.files import expanded
 
 DATA_DIR_VARIABLE = "MNIST_CORE_DATA_DIR"
 NAMES = ("mnist", "digits", "synthetic")
@@ -53,7 +54,7 @@ def load(
         return _load_digits()
     if name == "synthetic":
         return Dataset(name, *(Split(*draw(count, seed)) for seed, count in enumerate(SYNTHETIC_COUNTS)))
-    path = Path(name).expanduser()
+    path = expanded(name)
     if not _exists(path):
         raise InputError(
             f"{name}: no such dataset, folder or file; --dataset takes mnist, digits, synthetic, auto, "
@@ -76,9 +77,9 @@ def _own_name(path: Path) -> str:
 def _load_mnist(data_dir: str | Path | None, mmap: bool, release: Release, *, or_digits: bool) -> Dataset:
     named = data_dir or os.environ.get(DATA_DIR_VARIABLE)
     if named:
-        return _read_mnist(Path(named).expanduser(), mmap, release)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mnist_core"
-    keras = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "datasets"
+        return _read_mnist(expanded(named), mmap, release)
+    cache = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "mnist_core"
+    keras = expanded(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets"
     # torchvision has no cache of its own; its examples download to here.
     for folder in (cache, keras, Path("data/MNIST/raw")):
         if all(_find(folder, name) for name in FILES) or _exists(folder / ARCHIVE):

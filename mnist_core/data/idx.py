@@ -106,14 +106,15 @@ def content_sha256(array: np.ndarray) -> str:
 def release(array: np.ndarray) -> None:
     """Drops the resident pages of a memory-mapped array; the next access reads them from the file again.
 
-    They would count as resident until another program needs the memory. Other arrays stay as they are, and
-    all do on Windows, which has no such call.
+    They would count as resident until another program needs the memory. Other arrays stay as they are, also
+    such as can be changed in memory alone, and all do on Windows, which has no such call.
     """
     owner = array
-    while isinstance(owner, np.ndarray):
+    while isinstance(owner.base, np.ndarray):
         owner = owner.base
-    if isinstance(owner, memory_map.mmap) and hasattr(owner, "madvise"):
-        owner.madvise(memory_map.MADV_DONTNEED)
+    pages = owner.base
+    if isinstance(owner, np.memmap) and owner.mode == "r" and hasattr(pages, "madvise"):
+        pages.madvise(memory_map.MADV_DONTNEED)
 
 
 def _packing(path: Path, file: BinaryIO) -> AbstractContextManager[Any]:

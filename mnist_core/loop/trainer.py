@@ -71,7 +71,7 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer | None = None,
         hooks: Sequence[Any] = (),
     ) -> None:
-        self.device, self.config = _settle(config)
+        self.device, self.config = device.settle(config)
         config = self.config
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         held_out = config.validation_size
@@ -105,7 +105,7 @@ class Trainer:
             `Predictor` find the network afterwards; left out, nothing is written.
 
         Raises:
-          UsageError: the model can't be saved in a run directory.
+          UsageError: the model can't be saved in a run directory, or another training was.
           DivergedError: the loss became NaN or infinite.
           InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
           DeviceError: the device is out of memory.
@@ -117,6 +117,11 @@ class Trainer:
         if run.directory:
             self.state.model_config()  # Better refused now than at the first checkpoint.
             self._checkpoints = Checkpoints(run.directory / CHECKPOINTS, self.config.keep)
+            if self._checkpoints.paths() and run.saved_at < 0:
+                raise UsageError(
+                    f"{run.directory} has the checkpoints of another training; name another directory, or "
+                    "restore one of them to go on"
+                )
             if not (run.directory / CONFIG).exists():
                 run.directory.mkdir(parents=True, exist_ok=True)
                 write_json(run.directory / CONFIG, self.config.to_json())
@@ -276,24 +281,3 @@ class Trainer:
         if run.directory is None:
             return f"interrupted at step {run.step}; nothing was saved, as the run has no directory"
         return f"interrupted at step {run.step}, which is saved; go on with --resume {run.directory}"
-
-
-def _settle(config: Config) -> tuple[device.Device, Config]:
-    """Chooses the device, and what ``jit`` and ``parts`` are where the configuration leaves them open."""
-    alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    whole = alone and config.gradient_accumulation == 1
-    if config.jit == "on" and not whole:
-        raise UsageError("--jit on works with one replica and without --gradient-accumulation")
-    divisible = whole and config.jit != "on" and config.batch_size > 1
-    parts = config.parts if divisible else 1
-    if config.parts not in (None, parts):
-        raise UsageError(
-            "--parts works with one replica, without --gradient-accumulation and --jit on, and with a "
-            "--batch-size that has an image for each"
-        )
-    chosen = device.choose(config.device, config.precision, parts=parts, deterministic=config.deterministic)
-    # On a CPU XLA's convolutions take three times as long as oneDNN's.
-    jit = config.jit == "on" or (
-        config.jit == "auto" and chosen.kind == "gpu" and chosen.parts == 1 and whole
-    )
-    return chosen, config.replace(jit="on" if jit else "off", parts=chosen.parts)

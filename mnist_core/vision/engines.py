@@ -3,10 +3,13 @@
 An engine takes uint8 images ``[n, 28, 28]``, any n, and gives float32 probabilities ``[n, 10]``.
 """
 
+import contextlib
+import functools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import keras
 import numpy as np
@@ -20,8 +23,6 @@ Engine = Callable[[np.ndarray], np.ndarray]
 CORES = cores()
 # For up to so many images, sharing the work among threads costs more than it saves.
 FEW = 8
-# The thread that asks computes as well.
-HELPERS = ThreadPoolExecutor(max(1, CORES - 1), "engine")
 
 
 class TensorFlowEngine:
@@ -64,12 +65,14 @@ class LiteRTEngine:
     """
 
     PIECE = 8
+    # Each takes some megabytes.
+    MOST_INTERPRETERS = 8
 
     def __init__(self, model: keras.Model) -> None:
         content = export.to_litert(export.probabilities(model, float32=True))
         # One size each, because another size is allocated anew.
         self._one = export.open_litert(content, min(2, CORES))
-        self._pieces = [export.open_litert(content, 1) for _ in range(CORES)]
+        self._pieces = [export.open_litert(content, 1) for _ in range(min(CORES, self.MOST_INTERPRETERS))]
         # An interpreter serves one thread at a time.
         self._lock = threading.Lock()
 
@@ -98,6 +101,12 @@ def create(name: str, model: keras.Model) -> Engine:
     return ENGINES[name](model)
 
 
+@functools.cache
+def _helpers(process: int) -> ThreadPoolExecutor:
+    """The threads that compute beside the one that asks; a fork has none of its parent's."""
+    return ThreadPoolExecutor(max(1, CORES - 1), f"engine of {process}")
+
+
 def _side_by_side(engines: list[Engine], images: np.ndarray, size: int) -> np.ndarray:
     """What ``engines`` give, each in a thread of its own, which takes ``size`` images after another."""
     found = np.empty((len(images), 10), np.float32)
@@ -105,16 +114,24 @@ def _side_by_side(engines: list[Engine], images: np.ndarray, size: int) -> np.nd
     pieces = iter(starts)
 
     def compute(engine: Engine) -> None:
-        for i in pieces:
-            found[i : i + size] = engine(images[i : i + size])
+        try:
+            for i in pieces:
+                found[i : i + size] = engine(images[i : i + size])
+        finally:
+            # After a failure, such as Ctrl-C, nothing is left for the others.
+            deque(pieces, maxlen=0)
 
-    helpers = [HELPERS.submit(compute, engine) for engine in engines[1 : len(starts)]]
+    helpers: list[Future[None]] = []
     try:
+        # A thread that outlives the main one gets no help.
+        with contextlib.suppress(RuntimeError):
+            for engine in engines[1 : len(starts)]:
+                helpers.append(_helpers(os.getpid()).submit(compute, engine))
         compute(engines[0])
     finally:
-        # After a failure, such as Ctrl-C, nothing is left for the others; none is at work any more.
-        deque(pieces, maxlen=0)
-        wait(helpers)
-    for helper in helpers:
+        # The others may still be busy for another caller.
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
         helper.result()
     return found

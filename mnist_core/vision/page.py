@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mnist_core.vision.ink import WORKING_SIDE
-from mnist_core.vision.parts import THUMBNAIL, components, is_paper
+from mnist_core.vision.parts import THUMBNAIL, components, is_paper, stroke_width
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
 from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
@@ -23,9 +23,11 @@ LEAST_PROBABILITY, LEAST_WIDE = 0.4, 0.7
 WIDEST = 1.7
 # Fewer pieces than FEW must all be so likely.
 FEW, LEAST_OF_FEW = 4, 0.6
-# Heights of a paler digit, as shares of the others', and its least width, as a share of its height: the lines
-# of squared paper look like ones.
-LEAST_FAINT, LARGEST_FAINT, NARROWEST_FAINT = 0.6, 1.6, 0.3
+# Heights of a paler digit, as shares of the others'.
+LEAST_FAINT, LARGEST_FAINT = 0.6, 1.6
+# The lines of squared paper look like ones: what is narrower, as a share of its height, needs such a share of
+# the others' stroke.
+NARROW_FAINT, LEAST_STROKE = 0.3, 0.5
 # Of a page's ink so much must be in pieces, and so many pieces must be SURE digits, at first sight and where
 # that showed none: noise, texture and text are many parts, few like digits.
 LEAST_INK = 0.5
@@ -119,11 +121,12 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
     if len(sure) < 2:
         return pieces
     clear = {*sure, *(piece for piece in pieces if piece.width >= WIDE * piece.height)}
+    thin = LEAST_STROKE * np.median([stroke_width(piece.mask, piece.area) for piece in sure])
     faint = [
         piece
         for piece in pieces_of(sheet.fainter(drawn(clear, sheet.mask.shape)))[0]
         if LEAST_FAINT < piece.height / height < LARGEST_FAINT
-        and piece.width > NARROWEST_FAINT * piece.height
+        and (piece.width > NARROW_FAINT * piece.height or stroke_width(piece.mask, piece.area) > thin)
         and any(_is_level(piece, other, height) for other in sure)
     ]
     found = list(itertools.compress(faint, confidence(faint) >= SURE))

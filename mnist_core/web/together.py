@@ -26,20 +26,28 @@ class SharedPredictor(Predictor):
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.network_calls = 0
+        self._closed = False
         self._waiting: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._answer, name="network", daemon=True)
         self._thread.start()
-        super().__init__(*args, **options)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black; to be called by any thread."""
+        """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black; to be called by any thread.
+
+        Raises:
+          RuntimeError: it was closed.
+        """
+        if self._closed:
+            raise RuntimeError("a closed predictor answers nothing")
         answer: concurrent.futures.Future[np.ndarray] = concurrent.futures.Future()
         self._waiting.put((images, answer))
         return answer.result()
 
     def close(self) -> None:
         """Ends the thread, once what waits is answered."""
+        self._closed = True
         self._waiting.put(None)
         self._thread.join()
 

@@ -116,6 +116,15 @@ def test_a_released_array_still_holds_what_it_held(tmp_path, mmap):
         np.testing.assert_array_equal(read, ARRAY)
 
 
+def test_changes_in_memory_alone_outlive_a_release(tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, ARRAY)
+    changed = np.load(path, mmap_mode="c")
+    changed[:] = 255 - ARRAY
+    release(changed[1:])
+    np.testing.assert_array_equal(changed, 255 - ARRAY)
+
+
 def test_the_content_hash_is_that_of_the_unpacked_file(tmp_path):
     write_idx(tmp_path / "images", ARRAY)
     file_sha256 = hashlib.sha256((tmp_path / "images").read_bytes()).hexdigest()

@@ -256,6 +256,16 @@ def test_a_second_directory_gets_the_network_too(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / name / CHECKPOINTS).glob("step-*")] == ["step-00000002.npz"]
 
 
+def test_a_directory_of_another_training_is_refused_and_left_alone(tmp_path: Path) -> None:
+    make(net=Linear, max_steps=4).fit(tmp_path)
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
+    other = make(net=Linear, max_steps=2, seed=1)
+    with pytest.raises(UsageError, match="another training"):
+        other.fit(tmp_path)
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+    assert other.fit(tmp_path / "own").run.step == 2
+
+
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
     make(net=Linear, precision="float32", max_steps=2).fit(tmp_path)
     (path,) = (tmp_path / CHECKPOINTS).glob("step-*")

@@ -1,8 +1,12 @@
 """Every engine computes what the network does, for images of any number, and is ready at once."""
 
 import importlib.util
+import multiprocessing
+import os
+import subprocess
 import sys
 import threading
+import time
 
 import keras
 import numpy as np
@@ -132,29 +136,81 @@ def test_an_engine_answers_several_threads_at_once(engine) -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_failure_ends_the_work_in_every_thread_and_comes_up(name, network, monkeypatch) -> None:
-    engine = engines.create(name, network)
+@pytest.mark.skipif(engines.CORES == 1, reason="one thread computes all")
+@pytest.mark.parametrize("who", ["the caller", "a helper"])
+def test_a_failure_in_any_thread_ends_the_work_of_all_and_comes_up(who: str) -> None:
     done = []
 
-    def fail(images: np.ndarray) -> np.ndarray:
-        done.append(threading.current_thread())
-        if threading.current_thread() is threading.main_thread() or engines.CORES == 1:
+    def answer(images: np.ndarray) -> np.ndarray:
+        time.sleep(0.001)
+        if (threading.current_thread() is threading.main_thread()) == (who == "the caller"):
             raise KeyboardInterrupt
+        done.append(len(images))
         return np.zeros((len(images), 10), np.float32)
 
-    images = random_images(40_000)
-    with monkeypatch.context() as patch:
-        if name == "tensorflow":
-            patch.setattr(engine, "_piece", fail)
-        else:
-            patch.setattr(engine, "_pieces", [fail] * engines.CORES)
-        with pytest.raises(KeyboardInterrupt):
-            engine(images)
+    with pytest.raises(KeyboardInterrupt):
+        engines._side_by_side([answer, answer], random_images(2000), 1)
     count = len(done)
-    assert count < 40_000 / engines.TensorFlowEngine.LARGEST_PIECE
-    np.testing.assert_allclose(engine(images[:20]), expected(network, images[:20]), atol=2e-6)
+    assert count < 1000
+    time.sleep(0.02)
     assert len(done) == count
+
+
+@pytest.mark.skipif(engines.CORES == 1, reason="one thread computes all")
+def test_a_caller_does_not_wait_for_the_work_of_another() -> None:
+    goes_on = threading.Event()
+
+    def slow(images: np.ndarray) -> np.ndarray:
+        goes_on.wait(60)
+        return np.zeros((len(images), 10), np.float32)
+
+    def quick(images: np.ndarray) -> np.ndarray:
+        return np.ones((len(images), 10), np.float32)
+
+    ask = engines._side_by_side
+    callers = [
+        threading.Thread(target=ask, args=([slow] * engines.CORES, random_images(100), 1))
+        for _ in range(engines.CORES)
+    ]
+    for caller in callers:
+        caller.start()
+    assert ask([quick, quick], random_images(10), 1).sum() == 100
+    assert any(caller.is_alive() for caller in callers)
+    goes_on.set()
+    for caller in callers:
+        caller.join()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_engines_answer_in_threads_that_outlive_the_program(name: str) -> None:
+    script = f"""
+import threading
+import numpy as np
+from mnist_core import models
+from mnist_core.vision import engines
+engine = engines.create({name!r}, models.build(models.create("mlp")))
+def ask():
+    threading.main_thread().join()
+    print(engine(np.zeros((64, 28, 28), np.uint8)).shape)
+threading.Thread(target=ask).start()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(64, 10)"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_computes_with_threads_of_its_own() -> None:
+    def answer(images: np.ndarray) -> np.ndarray:
+        return np.ones((len(images), 10), np.float32)
+
+    def work() -> None:
+        assert engines._side_by_side([answer] * 3, random_images(40), 8).sum() == 400
+
+    work()
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
 
 
 def test_an_engine_that_is_not_there_is_named(network, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,6 +293,8 @@ def test_a_network_that_fails_tells_who_asked_and_goes_on(log_dir, monkeypatch):
     assert shared.probabilities(image).shape == (1, 10)
     shared.close()
     assert not shared._thread.is_alive()
+    with pytest.raises(RuntimeError, match="closed"):
+        shared.probabilities(image)
 
 
 # Beginning and end
