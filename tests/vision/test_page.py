@@ -54,6 +54,19 @@ def test_digits_of_a_paler_pen_are_not_lost(predictor, test_digits, monkeypatch)
 
 
 @pytest.mark.mnist
+@pytest.mark.parametrize(("seed", "number"), [(0, 3), (1, 2)])
+def test_a_one_of_a_paler_pen_is_told_from_a_line_by_its_stroke(predictor, test_digits, seed, number):
+    (picture, text) = list(pictures("page pens", number + 1, test_digits, seed))[number]
+    assert predictor.read(picture).text == text
+
+
+@pytest.mark.mnist
+def test_the_grain_of_a_paper_is_no_page_of_pale_ones(predictor, test_digits):
+    (picture, _) = list(pictures("no blank", 14, test_digits))[13]
+    assert predictor.read(picture).digits == ()
+
+
+@pytest.mark.mnist
 def test_pages_that_show_no_digits_at_first_are_looked_at_again(predictor, test_digits):
     again = []
     for picture, text in pictures("page row", 5, test_digits, seed=1):
