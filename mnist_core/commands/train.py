@@ -135,7 +135,7 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
             shutil.rmtree(directory, ignore_errors=True)
         raise
     if not new:
-        # It may have gone on with others, such as another place of the data, where they are looked for later.
+        # It may have gone on with other settings, such as the place of the data, which is looked up later.
         write_json(directory / runs.CONFIG, config.to_json())
     data = _result(trainer, result)
     write_json(directory / runs.RESULT, data)

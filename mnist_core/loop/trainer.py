@@ -117,7 +117,9 @@ class Trainer:
         if run.directory:
             self.state.model_config()  # Better refused now than at the first checkpoint.
             self._checkpoints = Checkpoints(run.directory / CHECKPOINTS, self.config.keep)
-            if self._checkpoints.paths() and run.saved_at < 0:
+            if not self._checkpoints.paths():
+                run.saved_at = -1  # What was saved elsewhere is not saved here.
+            elif run.saved_at < 0:
                 raise UsageError(
                     f"{run.directory} has the checkpoints of another training; name another directory, or "
                     "restore one of them to go on"
@@ -125,8 +127,6 @@ class Trainer:
             if not (run.directory / CONFIG).exists():
                 run.directory.mkdir(parents=True, exist_ok=True)
                 write_json(run.directory / CONFIG, self.config.to_json())
-            if not self._checkpoints.paths():
-                run.saved_at = -1  # What was saved elsewhere is not saved here.
         leaving = f"{LEFT}; --resume goes on from the last checkpoint" if run.directory else LEFT
         with Interrupts(leaving) as interrupts:
             try:

@@ -66,7 +66,7 @@ def _is_cell(hole: np.ndarray, shape: tuple[int, ...]) -> bool:
 
 def _lines(frame: np.ndarray, cells: list[np.ndarray]) -> np.ndarray:
     """What of a part, bool [height, width], is lines around its ``cells``, or left by them, and no stroke."""
-    pen = stroke_width(frame, float(frame.sum()))
+    pen = stroke_width(frame)
     if pen > THICKEST_LINE * min(min(cv2.minAreaRect(cell)[1]) for cell in cells):
         return np.zeros_like(frame)
     lines = np.zeros(frame.shape, np.uint8)

@@ -122,12 +122,14 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
         return pieces
     clear = {*sure, *(piece for piece in pieces if piece.width >= WIDE * piece.height)}
     # Where most are narrow, as the grain of a paper is, no narrow one is believed.
-    thin = LEAST_STROKE * np.median([np.inf if _is_narrow(piece) else _stroke(piece) for piece in sure])
+    thin = LEAST_STROKE * np.median(
+        [np.inf if _is_narrow(piece) else stroke_width(piece.mask) for piece in sure]
+    )
     faint = [
         piece
         for piece in pieces_of(sheet.fainter(drawn(clear, sheet.mask.shape)))[0]
         if LEAST_FAINT < piece.height / height < LARGEST_FAINT
-        and (not _is_narrow(piece) or _stroke(piece) > thin)
+        and (not _is_narrow(piece) or stroke_width(piece.mask) > thin)
         and any(_is_level(piece, other, height) for other in sure)
     ]
     found = list(itertools.compress(faint, confidence(faint) >= SURE))
@@ -137,10 +139,6 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
 
 def _is_narrow(piece: Piece) -> bool:
     return piece.width <= NARROW_FAINT * piece.height
-
-
-def _stroke(piece: Piece) -> float:
-    return stroke_width(piece.mask, piece.area)
 
 
 def _is_level(a: Piece, b: Piece, height: float) -> bool:

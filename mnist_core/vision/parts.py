@@ -125,13 +125,15 @@ def fills(mask: np.ndarray) -> bool:
     return min(width / mask.shape[1], height / mask.shape[0]) >= 0.9 and contact(mask) <= 0.3
 
 
-def stroke_width(mask: np.ndarray, area: float) -> float:
+def stroke_width(mask: np.ndarray, area: float | None = None) -> float:
     """In pixels, of what is drawn in strokes: twice its area over the length of its outline.
 
     Args:
       mask: [height, width], nonzero where there is ink.
-      area: of the ink, in pixels, where some are ink in part.
+      area: of the ink, in pixels, where some are ink in part; left out, all that have ink are.
     """
+    if area is None:
+        area = np.count_nonzero(mask)
     inside = np.pad(mask > 0, 1).astype(np.int8)
     edges = np.abs(np.diff(inside, axis=0)).sum() + np.abs(np.diff(inside, axis=1)).sum()
     # Pixel edges overstate a slanted outline by 4/pi on average; a stroke has two outlines.

@@ -126,7 +126,7 @@ class Sheet:
         """Whether a mask at (x, y) of the copy is no stroke but the line between two tones, as a shadow's."""
         dx, dy, width, height = cv2.boundingRect(mask)
         x, y, mask = x + dx, y + dy, mask[dy : dy + height, dx : dx + width]
-        margin = 2 + round(stroke_width(mask, float(mask.sum())))
+        margin = 2 + round(stroke_width(mask))
         box, placed = self._surroundings(mask, x, y, margin)
         tones = self.tones[box]
         ink = cv2.dilate((self.strength[box] > self.threshold).astype(np.uint8) | placed, square(3))

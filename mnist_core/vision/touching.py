@@ -160,7 +160,7 @@ def _slice(piece: Piece, left: np.ndarray, right: np.ndarray) -> Piece | None:
 def _seams(mask: np.ndarray) -> tuple[list[np.ndarray], list[float]]:
     """Paths [height] of columns from left to right, and how many strokes' widths of ink each crosses."""
     height, width = mask.shape
-    stroke = max(1.0, stroke_width(mask, float(mask.sum())))
+    stroke = max(1.0, stroke_width(mask))
     edge, reach = max(2, height // 8), max(2, round(0.22 * height))
     # The cheapest of all would crowd at one place.
     apart = max(SEAMS_APART * height, width / MOST_SEAMS)

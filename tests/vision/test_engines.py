@@ -3,7 +3,6 @@
 import importlib.util
 import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from mnist_core.commands import predict
 from mnist_core.errors import UsageError
 from mnist_core.loop.state import dtype_policy
 from mnist_core.vision import engines
+from tests.invoke import spawn
 
 NAMES = [
     name
@@ -194,8 +194,8 @@ def ask():
     print(engine(np.zeros((64, 28, 28), np.uint8)).shape)
 threading.Thread(target=ask).start()
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "(64, 10)"
+    done = spawn("-c", script)
+    assert (done.code, done.stdout.strip()) == (0, "(64, 10)")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
