@@ -48,8 +48,10 @@ def random(step: int = 0, seed: int = 0, rows: np.ndarray | None = None) -> Step
     return StepRandom(seed, tf.constant(step, tf.int64), size, tf.constant(rows, tf.int32))
 
 
-def change(augment: Augmentation, draws: object, images: np.ndarray = IMAGES) -> np.ndarray:
-    return augment(tf.constant(images), LABELS[: len(images)], draws)[0].numpy()
+def change(
+    augment: Augmentation, draws: object, images: np.ndarray = IMAGES, labels: tf.Tensor = LABELS
+) -> np.ndarray:
+    return augment(tf.constant(images), labels[: len(images)], draws)[0].numpy()
 
 
 def centroid(images: np.ndarray) -> np.ndarray:
@@ -163,7 +165,7 @@ def test_draws_stay_within_the_strengths() -> None:
     assert np.abs(shifts.mean(axis=0)).max() < 0.3
 
 
-@pytest.mark.parametrize("strength", [name for name in STRENGTHS if name != "outliers"])
+@pytest.mark.parametrize("strength", [name for name in STRENGTHS if name not in ("european", "outliers")])
 def test_each_strength_alone_changes_each_image_in_its_own_way(strength: str) -> None:
     same = np.repeat(IMAGES[:1], len(IMAGES), axis=0)
     changed = change(Augmentation(**{strength: FULL[strength]}), random(), same)
@@ -173,11 +175,11 @@ def test_each_strength_alone_changes_each_image_in_its_own_way(strength: str) ->
 
 
 def test_a_change_follows_from_seed_step_and_row() -> None:
-    augment = Augmentation(**FULL, outliers=0.5)
+    augment = Augmentation(**FULL, european=0.5, outliers=0.5)
     whole = change(augment, random(step=5))
     np.testing.assert_array_equal(change(augment, random(step=5)), whole)
     for rows in (np.arange(0, 16, 2), np.arange(1, 16, 2), np.array([9, 3])):
-        part = change(augment, random(step=5, rows=rows), IMAGES[rows])
+        part = change(augment, random(step=5, rows=rows), IMAGES[rows], tf.gather(LABELS, rows))
         np.testing.assert_array_equal(part, whole[rows])
     assert (change(augment, random(step=6)) != whole).any()
     assert (change(augment, random(step=5, seed=1)) != whole).any()
@@ -192,7 +194,7 @@ class Drawn:
 
 
 def test_xla_changes_images_as_the_processor_does() -> None:
-    everything = {**FULL, "outliers": 0.5}
+    everything = {**FULL, "european": 0.5, "outliers": 0.5}
     compiled = tf.function(Augmentation(**everything, jit=True), jit_compile=True)
     bent, labels = compiled(tf.constant(IMAGES), LABELS, Drawn())
     expected, same = Augmentation(**everything)(tf.constant(IMAGES), LABELS, Drawn())
