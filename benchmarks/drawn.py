@@ -9,7 +9,8 @@ import numpy as np
 
 from mnist_core.data.datasets import FILES
 from mnist_core.data.idx import write_idx, write_idx_pieces
-from mnist_core.data.synthetic import SIDE, draw
+from mnist_core.data.split import SIDE
+from mnist_core.data.synthetic import draw
 from mnist_core.errors import UsageError
 
 IMAGE_BYTES = SIDE * SIDE + 1

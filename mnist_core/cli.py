@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
+import io
 import json
 import os
 import signal
@@ -53,6 +54,9 @@ class Parser(argparse.ArgumentParser):
 def run(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> NoReturn:
     """Runs one command and exits with its code. Logs go to stderr, the result to stdout."""
     prog = prog or f"python -m runners.{name}"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A path may hold what a terminal can't show.
+        sys.stdout.reconfigure(errors="backslashreplace")
     with _exit_codes(prog):
         print_answer, args, main = _prepare(name, argv, prog)
         answer = main(args)

@@ -168,6 +168,9 @@ class Config:
     )
 
     def __post_init__(self) -> None:
+        for name in ("eval_every", "checkpoint_every"):
+            if type(value := getattr(self, name)) is int:
+                object.__setattr__(self, name, str(value))
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
         for name in ("eval_every", "checkpoint_every"):
@@ -227,8 +230,11 @@ def read_json(path: Path) -> Config:
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         config = Config.from_mapping(values)
-        if missing := sorted({field.name for field in dataclasses.fields(Config)} - set(values)):
-            raise UsageError(f"it lacks {', '.join(missing)}")
+        # What an earlier version didn't know was off, as it is now unless it is asked for.
+        if missing := [
+            field.name for field in dataclasses.fields(Config) if field.default and field.name not in values
+        ]:
+            raise UsageError(f"it lacks {', '.join(sorted(missing))}")
         return config
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; name a run directory") from error

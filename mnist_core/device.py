@@ -63,14 +63,14 @@ def choose(
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     if device == "cpu":
-        return _use_cpu(tf.config, precision, parts, _hide_gpus(tf.config))
+        return _use_cpu(precision, parts, note=_hide_gpus(tf.config))
     if not tf.config.list_physical_devices("GPU"):
         problem = why_no_gpu()[0]
         if device == "auto":
-            return _use_cpu(tf.config, precision, parts, problem.cause)
+            return _use_cpu(precision, parts, note=problem.cause)
         raise DeviceError(f"--device {device}: {problem.cause}; {problem.remedy}; {MORE}")
     if device == "auto" and not tf.config.get_visible_devices("GPU"):
-        return _use_cpu(tf.config, precision, parts, "this program has hidden the GPUs")
+        return _use_cpu(precision, parts, note="this program has hidden the GPUs")
     return _use_gpu(tf.config, int(wanted[1] or 0), precision, parts)
 
 
@@ -116,7 +116,7 @@ def limit_threads(count: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(count)
 
 
-def _use_cpu(config: Any, precision: str, parts: int | None, note: str) -> Device:
+def _use_cpu(precision: str, parts: int | None, *, note: str) -> Device:
     native = not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpu_features())
     count = cores()
     description = f"{cpu_name()}, {count} core{'s' if count > 1 else ''}"

@@ -44,6 +44,11 @@ def create_run(config: Config, environment: dict[str, Any]) -> Path:
     name = config.run_name or config.model
     if Path(name).name != name:
         raise UsageError(f"--run-name must be one name without slashes, not '{name}'")
+    try:
+        f"{log_dir}{name}".encode()
+    except UnicodeEncodeError as error:
+        # TensorBoard's files can't be called so.
+        raise UsageError("--log-dir and --run-name must be UTF-8; name others") from error
     for attempt in itertools.count(1):
         directory = log_dir / f"{stamp}-{name}{f'-{attempt}' if attempt > 1 else ''}"
         try:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import numbers
 import operator
+import os
 import typing
 from typing import Any
 
@@ -48,13 +50,14 @@ def flag(name: str) -> str:
 
 
 def checked(field: dataclasses.Field, value: Any) -> Any:
-    """``value``, an int made a float where the field is one.
+    """``value`` as a plain value of the field's type: numbers of NumPy and paths are taken, too.
 
     Raises:
       UsageError: it is of another type, none of the choices or out of bounds; the message names the flag.
     """
     kinds = typing.get_args(field.type) or (field.type,)
     name = flag(field.name)
+    value = _plain(value)
     if type(value) is int and abs(value) >= 2**63:
         raise UsageError(f"{name} is larger than any number of 64 bits")
     if float in kinds and type(value) is int:
@@ -62,11 +65,24 @@ def checked(field: dataclasses.Field, value: Any) -> Any:
     if type(value) not in kinds:
         wanted = " or ".join(kind.__name__ for kind in kinds if kind is not type(None))
         raise UsageError(f"{name} must be {wanted}, not {value!r}")
+    if type(value) is str and "\0" in value:
+        raise UsageError(f"{name} holds a null character, which no name may")
     choices = field.metadata["choices"]
     if choices and value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(choices)}, not '{value}'")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         _check_bounds(name, value, field.metadata["bounds"])
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool):
+        return value
+    for kind, plain in ((numbers.Integral, int), (numbers.Real, float)):
+        if isinstance(value, kind):
+            return plain(value)
     return value
 
 

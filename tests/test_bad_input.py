@@ -173,6 +173,7 @@ def test_mapped_files_need_nothing_that_windows_lacks(folder):
         (["--optimizer", "Optimizer"], "Optimizer"),
         (["--device", "tpu"], "tpu"),
         (["--run-name", "a/b"], "a/b"),
+        (["--run-name", os.fsdecode(b"caf\xe9")], "must be UTF-8"),
         (["--validation-size", "60"], "--validation-size"),
         (["--epochs", "1" + 400 * "0"], "--epochs"),
         (["--eval-every", "sometimes"], "sometimes"),
@@ -370,3 +371,13 @@ def test_a_run_that_is_not_there_is_named(capsys, tmp_path, command, flag, name)
     done = call(capsys, command, flag, tmp_path / name)
     assert str(tmp_path / name) in done.failure(3)
     assert len(done.stderr) == 1
+
+
+def test_a_name_that_a_terminal_can_not_show_is_listed_like_any_other(tmp_path):
+    name = tmp_path / os.fsdecode(b"n\xe9.jpg")
+    name.write_bytes(b"no picture")
+    argv = ["-m", "runners.predict", name, tmp_path / "nope.png"]
+    done = spawn(*argv, PYTHONIOENCODING="utf-8")
+    assert "n\\udce9.jpg" in done.stdout
+    assert "nope.png" in done.stdout
+    done.failure(3)

@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mnist_core.config import Config, read_json, read_toml
@@ -212,4 +213,29 @@ def test_damaged_json_is_an_input_error_of_one_line_that_names_the_file(tmp_path
 
 def test_a_missing_configuration_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="run directory"):
+        read_json(tmp_path / "config.json")
+
+
+def test_numbers_of_numpy_paths_and_whole_periods_are_taken(tmp_path):
+    config = Config(lr=np.logspace(-3, -2, 2)[0], epochs=np.int64(3), log_dir=tmp_path, eval_every=500)
+    assert (config.lr, config.epochs, config.eval_every) == (0.001, 3, "500")
+    assert config.log_dir == str(tmp_path)
+    assert json.loads(json.dumps(config.to_json())) == config.to_json()
+    with pytest.raises(UsageError, match="--epochs must be int"):
+        Config(epochs=np.float32(1.5))
+
+
+def test_a_null_character_is_refused():
+    with pytest.raises(UsageError, match="--run-name holds a null character"):
+        Config(run_name="a\0b")
+
+
+def test_a_run_of_an_earlier_version_is_read_where_what_it_lacks_was_off(tmp_path):
+    values = Config().to_json()
+    del values["european"], values["tta"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert read_json(tmp_path / "config.json") == Config()
+    del values["shift"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="it lacks shift"):
         read_json(tmp_path / "config.json")

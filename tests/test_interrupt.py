@@ -75,6 +75,20 @@ def test_a_second_signal_ends_the_process_while_the_device_is_busy(second: signa
         assert line.startswith("interrupted twice: left without saving")
 
 
+def test_two_signals_at_once_are_one_request() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "busy\n"
+        for number in SIGNALS:
+            process.send_signal(number)
+        time.sleep(1)
+        running = process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    assert running
+
+
 class Sender(Hook):
     """Sends this process a signal in a block that ends at a step, or in the evaluation there."""
 

@@ -121,9 +121,7 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
     trainer = Trainer(config, hooks=[Journal(), TensorBoard(), Progress()])
     new = directory is None
     if new:
-        # What auto means may change with the machine that the run goes on with.
-        settled = {"precision": trainer.state.precision, "parts": trainer.config.parts}
-        directory = runs.create_run(config.replace(**settled), environment.describe())
+        directory = runs.create_run(trainer.record, environment.describe())
     elif checkpoint := runs.newest_intact(directory):
         trainer.restore(checkpoint)
     try:
@@ -134,9 +132,6 @@ def _train(config: Config, directory: Path | None) -> cli.Answer:
         if new and trainer.run.step == 0 and trainer.run.saved_at < 0:
             shutil.rmtree(directory, ignore_errors=True)
         raise
-    if not new:
-        # It may have gone on with other settings, such as the place of the data, which is looked up later.
-        write_json(directory / runs.CONFIG, config.to_json())
     data = _result(trainer, result)
     write_json(directory / runs.RESULT, data)
     _draw(directory)

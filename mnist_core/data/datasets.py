@@ -9,8 +9,8 @@ import numpy as np
 
 from mnist_core.data.download import MNIST, Patience, Release, fetch
 from mnist_core.data.idx import content_sha256, read_idx
-from mnist_core.data.split import Dataset, Split, hold_out
-from mnist_core.data.synthetic import SIDE, draw
+from mnist_core.data.split import SIDE, Dataset, Split, check, hold_out
+from mnist_core.data.synthetic import draw
 from mnist_core.errors import InputError, warn
 from mnist_core.files import expanded
 
@@ -178,19 +178,13 @@ def _dataset(name: str, parts: Sequence[_Part], *, transposed: bool = False) -> 
 def _split(images: _Part, labels: _Part, transposed: bool) -> Split:
     """Checks that the arrays are images and their labels."""
     (where, pixels), (labels_where, classes) = images, labels
-    if pixels.dtype != np.uint8 or pixels.shape[1:] != (SIDE, SIDE) or not pixels.size:
-        raise InputError(f"{where}: {pixels.dtype} {list(pixels.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
-    if not np.issubdtype(classes.dtype, np.integer) or classes.shape != pixels.shape[:1]:
-        raise InputError(
-            f"{labels_where}: {classes.dtype} {list(classes.shape)}, needed are {len(pixels)} labels, "
-            f"one for each image of {where}"
-        )
-    if not 0 <= classes.min() <= classes.max() <= 9:
-        raise InputError(f"{labels_where}: labels {classes.min()} to {classes.max()}, 0 to 9 needed")
+    check(pixels, classes, (where, labels_where))
+    if not len(pixels):
+        raise InputError(f"{where}: holds no image; name other data")
     if transposed:
         pixels = pixels.swapaxes(1, 2)
         pixels = pixels if isinstance(pixels, np.memmap) else np.ascontiguousarray(pixels)
-    return Split(pixels, classes.astype(np.uint8, copy=False))
+    return Split(pixels, classes)
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -4,15 +4,25 @@ import dataclasses
 
 import numpy as np
 
-from mnist_core.errors import UsageError
+from mnist_core.errors import InputError, UsageError
+
+SIDE = 28
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Images, uint8 ``[n, 28, 28]``, white on black, and their labels, uint8 ``[n]``."""
+    """Images, uint8 ``[n, 28, 28]``, white on black, and their labels, integers from 0 to 9, kept as uint8.
+
+    Raises:
+      InputError: they are something else.
+    """
 
     images: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        check(self.images, self.labels)
+        object.__setattr__(self, "labels", self.labels.astype(np.uint8, copy=False))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -25,6 +35,23 @@ class Dataset:
     name: str
     train: Split
     test: Split
+
+
+def check(images: np.ndarray, labels: np.ndarray, where: tuple[str, str] = ("images", "labels")) -> None:
+    """Checks that the arrays are images and their labels; ``where`` says whence they came.
+
+    Raises:
+      InputError: they are not; the message names which.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+        raise InputError(f"{where[0]}: {images.dtype} {list(images.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"{where[1]}: {labels.dtype} {list(labels.shape)}, needed are {len(images)} labels, "
+            f"one for each image of {where[0]}"
+        )
+    if labels.size and not 0 <= labels.min() <= labels.max() <= 9:
+        raise InputError(f"{where[1]}: labels {labels.min()} to {labels.max()}, 0 to 9 needed")
 
 
 def hold_out(train: Split, size: int) -> tuple[Split, Split]:

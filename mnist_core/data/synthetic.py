@@ -2,7 +2,8 @@
 
 import numpy as np
 
-SIDE = 28
+from mnist_core.data.split import SIDE
+
 CURVE_POINTS = 3  # straight pieces a curve has between two of its points
 BATCH = 16  # images drawn at a time, so that a batch's distances stay in the processor's cache
 

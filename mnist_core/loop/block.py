@@ -12,8 +12,10 @@ from mnist_core.errors import DivergedError, UsageError
 from mnist_core.loop.run import BlockLog
 from mnist_core.loop.step import Batch, TrainStep
 
-# Scalars of every step that must be finite.
+# Scalars of every step that must be finite; all that the reports need; and names that are the journal's own.
 WATCHED = ("loss", "gradient_norm")
+NEEDED = (*WATCHED, "accuracy", "error_count", "learning_rate")
+RESERVED = ("kind", "step", "epoch")
 
 
 class Block:
@@ -44,11 +46,13 @@ class Block:
           ``weight_norm`` after it and ``update_norm``, the length of its change of the weights.
 
         Raises:
-          UsageError: the step doesn't return what every block is checked by.
+          UsageError: the step doesn't return what every block is checked and reported by.
         """
         rows, norms = self.function(block, tf.constant(first_step, tf.int64))
-        if missing := [name for name in WATCHED if name not in self._names]:
+        if missing := [name for name in NEEDED if name not in self._names]:
             raise UsageError(f"the step returns {', '.join(self._names)}, but no {' and no '.join(missing)}")
+        if taken := [name for name in RESERVED if name in self._names]:
+            raise UsageError(f"the step may not call a scalar {taken[0]}; give it another name")
         scalars = dict(zip(self._names, rows.numpy().T, strict=True))
         if len(rows) != num_steps:
             raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")

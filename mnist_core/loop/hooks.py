@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_core.config import Config
 from mnist_core.data.split import Split
 from mnist_core.errors import MnistCoreError, UsageError, warn
 from mnist_core.loop.run import BlockLog, Run
@@ -56,10 +57,18 @@ class Hook:
 
 
 class Hooks:
-    """Calls hooks in their order, only where they define the method."""
+    """Calls hooks in their order, only where they define the method.
+
+    Raises:
+      UsageError: a hook has a method of an event that there is not, such as a misspelt one.
+    """
 
     def __init__(self, hooks: Sequence[Any]) -> None:
         self._hooks = list(hooks)
+        for hook in self._hooks:
+            if unknown := [name for name in dir(hook) if name.startswith("on_") and not hasattr(Hook, name)]:
+                known = ", ".join(name for name in vars(Hook) if name.startswith("on_"))
+                raise UsageError(f"hook {type(hook).__name__} has {unknown[0]}, but the events are {known}")
 
     def __call__(self, event: str, *args: Any) -> None:
         """Calls ``event`` of every hook that defines it, of the later ones too where one fails.
@@ -127,7 +136,7 @@ class Hooks:
     @staticmethod
     def _defines(hook: Any, event: str) -> bool:
         method = getattr(hook, event, None)
-        return method is not None and getattr(method, "__func__", method) is not getattr(Hook, event)
+        return callable(method) and getattr(method, "__func__", method) is not getattr(Hook, event)
 
 
 def _named(hook: Any, event: str, error: Exception) -> Exception:
@@ -175,3 +184,22 @@ class TargetAccuracy(Hook):
     def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
         if report.accuracy >= self._target:
             run.stop(f"eval/accuracy reached {self._target}")
+
+
+def stopping_hooks(config: Config, *, watched: bool) -> list[Hook]:
+    """What ends a run early, as its configuration asks for.
+
+    Args:
+      watched: the run is evaluated before its end.
+
+    Raises:
+      UsageError: it must be, and isn't.
+    """
+    hooks: list[Hook] = []
+    if config.patience:
+        if not watched:
+            raise UsageError("--patience needs evaluations: --validation-size and --eval-every above 0")
+        hooks.append(EarlyStopping(patience=config.patience))
+    if config.target_accuracy:
+        hooks.append(TargetAccuracy(config.target_accuracy))
+    return hooks

@@ -1,8 +1,10 @@
 """Ctrl-C and SIGTERM, turned into a request to stop at the next safe moment."""
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
@@ -11,6 +13,8 @@ from mnist_core.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LEFT = "interrupted twice: left without saving"
+# Seconds within which two signals are one: `timeout` sends its own to the process and then to its group.
+AT_ONCE = 0.1
 
 
 class Interrupts:
@@ -56,10 +60,13 @@ class Interrupts:
           reader: a pipe whose other end is `signal.set_wakeup_fd`'s; this returns when that is closed.
         """
         with open(reader, "rb", buffering=0) as pipe:
-            count = 0
+            first = math.inf
             while number := pipe.read(1):
-                count += number[0] in SIGNALS
-                if count == 2:
+                if number[0] not in SIGNALS:
+                    continue
+                now = time.monotonic()
+                first = min(first, now)
+                if now - first > AT_ONCE:
                     try:
                         if self._clean_up:
                             self._clean_up()

@@ -1,11 +1,11 @@
 """Optimizers of the loop: our SGD, and any Keras optimizer in its place.
 
-An optimizer here has four things: ``build(variables)``, ``apply(gradients, learning_rate)``,
-``learning_rate(schedule, step)`` and ``variables``. `apply` runs on every replica, with gradients that were
-already summed over all of them, and changes that replica's own copy of the variables.
+`apply` runs on every replica, with gradients that were already summed over all of them, and changes that
+replica's own copy of the variables.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,21 @@ import tensorflow as tf
 from mnist_core.config import Config
 from mnist_core.errors import UsageError
 from mnist_core.loop.schedule import Schedule
+
+
+class Optimizer(Protocol):
+    """What the loop asks of an optimizer. ``variables`` are kept in checkpoints."""
+
+    variables: Sequence[tf.Variable]
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes what is kept for each of the model's trainable variables."""
+
+    def learning_rate(self, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
+        """float32 scalar: the rate of this step, int64 from 0."""
+
+    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
+        """Moves the variables against ``gradients``, in the order given to `build`."""
 
 
 class SGD:
@@ -94,7 +109,9 @@ class KerasOptimizer:
         self._optimizer.apply([gradient / replicas for gradient in gradients], self._weights)
 
 
-Optimizer = SGD | KerasOptimizer
+def wrapped(optimizer: Optimizer | keras.optimizers.Optimizer) -> Optimizer:
+    """One of Keras's as the loop asks for it, any other as it is."""
+    return KerasOptimizer(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else optimizer
 
 
 def from_config(config: Config) -> Optimizer:

@@ -78,19 +78,22 @@ class TrainStep:
         """Gradients of the loss, times the batch's share and the loss scale, if there is one.
 
         Returns:
-          Those, and float32 scalars that are summed up to be logged, ``loss`` and ``error_count`` among them.
+          Those, and float32 scalars to be logged, means over these images, ``loss`` and ``accuracy`` among
+          them.
         """
         with tf.GradientTape() as tape:
             logits = tf.cast(self.forward(batch), tf.float32)
-            loss = self.loss(batch, logits) * batch.share
-            scaled = loss * self.loss_scale.scale if self.loss_scale else loss
+            loss = self.loss(batch, logits)
+            scaled = loss * batch.share
+            if self.loss_scale:
+                scaled *= self.loss_scale.scale
         gradients = tape.gradient(
             scaled,
             [variable.value for variable in self.model.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        wrong = tf.argmax(logits, axis=1, output_type=tf.int32) != batch.labels
-        return gradients, {"loss": loss, "error_count": tf.reduce_sum(tf.cast(wrong, tf.float32))}
+        right = tf.argmax(logits, axis=1, output_type=tf.int32) == batch.labels
+        return gradients, {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
 
     def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
         """Moves the weights by gradients that are summed over all replicas.
@@ -122,10 +125,11 @@ class TrainStep:
 
     def __call__(self, batch: Batch, step: tf.Tensor) -> Scalars:
         """Trains on this replica's uint8 ``batch``; returns float32 scalars of the whole batch."""
-        gradients, sums = self._accumulate(batch, step)
-        gradients, sums = tf.distribute.get_replica_context().all_reduce("SUM", (gradients, sums))
-        sums["accuracy"] = 1 - sums["error_count"] / tf.cast(batch.size, tf.float32)
-        return {**sums, **self.update(gradients, step)}
+        gradients, means = self._accumulate(batch, step)
+        gradients, means = tf.distribute.get_replica_context().all_reduce("SUM", (gradients, means))
+        if "accuracy" in means:
+            means["error_count"] = tf.round((1 - means["accuracy"]) * tf.cast(batch.size, tf.float32))
+        return {**means, **self.update(gradients, step)}
 
     def _accumulate(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         """Sums gradients over micro-batches of at most ``batch_size`` images over all replicas."""
@@ -133,16 +137,18 @@ class TrainStep:
             return self._side_by_side(batch, step)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         micro_size = -(-self.config.batch_size // replicas)
-        gradients = [tf.zeros(variable.shape) for variable in self.model.trainable_variables]
-        sums = {"loss": tf.zeros([]), "error_count": tf.zeros([])}
         count = tf.shape(batch.labels)[0]
 
-        def add(begin: tf.Tensor, totals: Any) -> tuple[tf.Tensor, Any]:
-            end = begin + micro_size
-            part = Batch(*(values[begin:end] for values in batch[:3]), batch.size)
-            return end, tf.nest.map_structure(tf.add, totals, self._prepared_gradients(part, step))
+        def part(begin: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+            values = (values[begin : begin + micro_size] for values in batch[:3])
+            return self._prepared_gradients(Batch(*values, batch.size), step)
 
-        _, totals = tf.while_loop(lambda begin, _: begin < count, add, (0, (gradients, sums)))
+        def add(begin: tf.Tensor, totals: Any) -> tuple[tf.Tensor, Any]:
+            return begin + micro_size, tf.nest.map_structure(tf.add, totals, part(begin))
+
+        # What the first returns tells the loop what it adds up.
+        first = part(tf.constant(0))
+        _, totals = tf.while_loop(lambda begin, _: begin < count, add, (tf.constant(micro_size), first))
         return totals
 
     def _side_by_side(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
@@ -156,12 +162,13 @@ class TrainStep:
             for begin, end in itertools.pairwise(ends)
         ]
         gradients = [tf.add_n(each) for each in zip(*(one for one, _ in done), strict=True)]
-        sums = {name: tf.add_n([scalars[name] for _, scalars in done]) for name in done[0][1]}
-        return gradients, sums
+        means = {name: tf.add_n([scalars[name] for _, scalars in done]) for name in done[0][1]}
+        return gradients, means
 
     def _prepared_gradients(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         random = StepRandom(self.config.seed, step, batch.size, batch.rows)
         images = tf.cast(batch.images[..., tf.newaxis], tf.float32) / 255.0
         with step_random(random):
             images, labels = self.augment(images, batch.labels, random)
-            return self.gradients(batch._replace(images=images, labels=labels))
+            gradients, means = self.gradients(batch._replace(images=images, labels=labels))
+        return gradients, {name: mean * batch.share for name, mean in means.items()}

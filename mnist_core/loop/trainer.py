@@ -21,9 +21,11 @@ from mnist_core.loop import optimizers, schedule
 from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
-from mnist_core.loop.hooks import EarlyStopping, Hooks, TargetAccuracy
+from mnist_core.loop.hooks import Hooks, stopping_hooks
 from mnist_core.loop.interrupt import LEFT, Interrupts
+from mnist_core.loop.optimizers import Optimizer
 from mnist_core.loop.run import BlockLog, Run
+from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.state import ModelSource, TrainState
 from mnist_core.loop.step import TrainStep
 from mnist_core.metrics import Report
@@ -54,7 +56,8 @@ class Trainer:
         run's precision; left out, the one that ``config.model`` names.
       data: left out, what ``config.dataset`` names.
       step: `TrainStep` or a subclass.
-      optimizer: a Keras optimizer to stand in for our SGD.
+      optimizer: a Keras optimizer to stand in for our SGD, or another `optimizers.Optimizer`.
+      rates: the learning rate, float32, of each step, int64 from 0; left out, what ``config.schedule`` says.
       hooks: objects with methods of `hooks.Hook`.
 
     Raises:
@@ -68,11 +71,13 @@ class Trainer:
         model: ModelSource | None = None,
         data: Dataset | None = None,
         step: type[TrainStep] = TrainStep,
-        optimizer: keras.optimizers.Optimizer | None = None,
+        optimizer: keras.optimizers.Optimizer | Optimizer | None = None,
+        rates: Schedule | None = None,
         hooks: Sequence[Any] = (),
     ) -> None:
-        self.device, self.config = device.settle(config)
-        config = self.config
+        given = config
+        self.device, config = device.settle(config)
+        self.config = config
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         held_out = config.validation_size
         train, self.validation = hold_out(
@@ -88,10 +93,13 @@ class Trainer:
         with self._placed():
             self._feed = (ResidentFeed if config.feed == "resident" else StreamingFeed)(train, self._plan)
             self.state = self._make_state(model, optimizer)
+        # What auto means may change with the machine that the run goes on with.
+        self.record = given.replace(precision=self.state.precision, parts=config.parts)
         self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
-        self._step = step(config, self.state, schedule.from_config(config, self.run.total_steps))
+        self._step = step(config, self.state, rates or schedule.from_config(config, self.run.total_steps))
         self._evaluator = Evaluator(self.state.model, tta=config.tta)
-        self._hooks = Hooks([*self._stopping_hooks(), *hooks])
+        watched = bool(len(self.validation)) and bool(self._steps(config.eval_every))
+        self._hooks = Hooks([*stopping_hooks(config, watched=watched), *hooks])
         self._checkpoints: Checkpoints | None = None
         self.block: Block | None = None
 
@@ -105,33 +113,22 @@ class Trainer:
             `Predictor` find the network afterwards; left out, nothing is written.
 
         Raises:
-          UsageError: the model can't be saved in a run directory, or another training was.
+          UsageError: the model can't be saved, or the directory holds another training's checkpoints.
           DivergedError: the loss became NaN or infinite.
           InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
           DeviceError: the device is out of memory.
           HookError: a hook failed.
         """
         run = self.run
-        run.directory = Path(directory) if directory else None
-        self._checkpoints = None
-        if run.directory:
-            self.state.model_config()  # Better refused now than at the first checkpoint.
-            self._checkpoints = Checkpoints(run.directory / CHECKPOINTS, self.config.keep)
-            if not self._checkpoints.paths():
-                run.saved_at = -1  # What was saved elsewhere is not saved here.
-            elif run.saved_at < 0:
-                raise UsageError(
-                    f"{run.directory} has the checkpoints of another training; name another directory, or "
-                    "restore one of them to go on"
-                )
-            if not (run.directory / CONFIG).exists():
-                run.directory.mkdir(parents=True, exist_ok=True)
-                write_json(run.directory / CONFIG, self.config.to_json())
+        self._open(Path(directory) if directory else None)
         leaving = f"{LEFT}; --resume goes on from the last checkpoint" if run.directory else LEFT
         with Interrupts(leaving) as interrupts:
             try:
                 with self._placed():
                     self._hooks("on_start", run)
+                    if run.directory:
+                        # Now that no other process trains there.
+                        write_json(run.directory / CONFIG, self.record.to_json())
                     self._train(interrupts)
                     report = self.evaluate(self.data.test)
                     self._hooks("on_test", run, report, self.data.test)
@@ -142,6 +139,23 @@ class Trainer:
             self._hooks("on_end", run)
         return Result(run, report, self.state.weights_sha256())
 
+    def _open(self, directory: Path | None) -> None:
+        """Makes ready where the run is kept, if it is."""
+        run = self.run
+        run.directory, self._checkpoints = directory, None
+        if not directory:
+            return
+        self.state.model_config()  # Better refused now than at the first checkpoint.
+        self._checkpoints = Checkpoints(directory / CHECKPOINTS, self.config.keep)
+        if not self._checkpoints.paths():
+            run.saved_at = -1  # What was saved elsewhere is not saved here.
+            directory.mkdir(parents=True, exist_ok=True)
+        elif run.saved_at < 0:
+            raise UsageError(
+                f"{directory} has the checkpoints of another training; name another directory, or "
+                "restore one of them to go on"
+            )
+
     def _train(self, interrupts: Interrupts) -> None:
         # A test freezes this order: only finite weights are saved, they have been scored before, and a
         # checkpoint never knows of a step that the hooks have not seen.
@@ -151,13 +165,18 @@ class Trainer:
         while True:
             if not interrupts.requested and self._due(self.config.eval_every, run.evaluated_at):
                 self._evaluate()
+            finished = run.finished
             due = self._due(self.config.checkpoint_every, run.saved_at)
             if interrupts.requested or due or run.is_best:
                 self._save()
             if interrupts.requested:
                 raise InterruptedRunError(self._interrupted())
-            if run.finished:
+            if finished:
                 return
+            if run.finished:
+                # A hook stopped it at this checkpoint, which doesn't know, and has had no last evaluation.
+                run.saved_at = -1
+                continue
             log = next(blocks)
             run.advance(log)
             run.seconds = time.perf_counter() - started
@@ -173,7 +192,8 @@ class Trainer:
         """Goes back to a checkpoint: weights, optimizer, averages, loss scale, counters, hooks.
 
         Raises:
-          InputError: the file is damaged, or belongs to another network or run; nothing was changed.
+          InputError: the file is damaged, or belongs to another network, dataset or precision; nothing was
+            changed.
         """
         groups, meta = read_checkpoint(path)
         # With --dataset auto, MNIST may have been there before and be gone now.
@@ -190,39 +210,30 @@ class Trainer:
         self._hooks.restore(meta["hooks"])
 
     def _make_state(
-        self, model: ModelSource | None, optimizer: keras.optimizers.Optimizer | None
+        self, model: ModelSource | None, optimizer: keras.optimizers.Optimizer | Optimizer | None
     ) -> TrainState:
         config = self.config
         keras.utils.set_random_seed(config.seed)
-        with self._strategy.scope():
-            return TrainState(
-                config,
-                self.device.precision,
-                model or (lambda: models.create(config.model)),
-                optimizers.KerasOptimizer(optimizer) if optimizer else optimizers.from_config(config),
-            )
+        return TrainState(
+            config,
+            self.device.precision,
+            model or (lambda: models.create(config.model)),
+            optimizers.wrapped(optimizer) if optimizer else optimizers.from_config(config),
+        )
 
     def _total_steps(self) -> int:
         steps = self.config.epochs * self._plan.steps_per_epoch
         return min(steps, self.config.max_steps or steps)
-
-    def _stopping_hooks(self) -> list[Any]:
-        config = self.config
-        hooks: list[Any] = []
-        if config.patience:
-            if not len(self.validation) or not self._steps(config.eval_every):
-                raise UsageError("--patience needs evaluations: --validation-size and --eval-every above 0")
-            hooks.append(EarlyStopping(patience=config.patience))
-        if config.target_accuracy:
-            hooks.append(TargetAccuracy(config.target_accuracy))
-        return hooks
 
     @contextlib.contextmanager
     def _placed(self) -> Iterator[None]:
         # A strategy of several replicas places its own parts.
         alone = self._strategy.num_replicas_in_sync == 1
         try:
-            with tf.device(self.device.name) if alone else contextlib.nullcontext():
+            with (
+                self._strategy.scope(),
+                tf.device(self.device.name) if alone else contextlib.nullcontext(),
+            ):
                 yield
         except tf.errors.ResourceExhaustedError as error:
             raise DeviceError(

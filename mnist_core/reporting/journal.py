@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 try:
     import fcntl
 except ImportError:
@@ -115,5 +117,5 @@ def _claim(file: Any, directory: Path) -> None:
 
 
 def _number(value: float) -> float | None:
-    # Six digits are what a float32 holds; JSON has no NaN.
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    # The shortest number that is this float32 and no other; JSON has no NaN.
+    return float(str(np.float32(value))) if math.isfinite(value) else None

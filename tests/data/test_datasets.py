@@ -274,7 +274,7 @@ def test_an_archives_labels_may_be_wider_integers(tmp_path):
         ({"x_train": ARRAYS[0][:, 1:]}, "27"),
         ({"x_train": ARRAYS[0] / 255}, "float64"),
         ({"x_train": ARRAYS[0].reshape(60, -1)}, "784"),
-        ({"x_test": ARRAYS[2][:0], "y_test": ARRAYS[3][:0]}, "[0, 28, 28]"),
+        ({"x_test": ARRAYS[2][:0], "y_test": ARRAYS[3][:0]}, "no image"),
         ({"x_test": np.array([{}])}, "allow_pickle"),
     ],
 )

@@ -71,7 +71,17 @@ class Silent(TrainStep):
 
 
 def test_a_step_must_return_what_is_watched() -> None:
-    with pytest.raises(
-        UsageError, match="the step returns loss, error_count, accuracy, but no gradient_norm"
-    ):
+    with pytest.raises(UsageError, match=r"the step returns .*, but no gradient_norm and no learning_rate"):
         train(net=Linear, step=Silent, max_steps=1)
+
+
+class Renaming(TrainStep):
+    """Calls a scalar as the journal calls something else."""
+
+    def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
+        return {**super().update(gradients, step), "step": tf.constant(0.0)}
+
+
+def test_a_scalar_may_not_have_a_name_of_the_journal() -> None:
+    with pytest.raises(UsageError, match="may not call a scalar step"):
+        train(net=Linear, step=Renaming, max_steps=1)

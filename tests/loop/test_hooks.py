@@ -4,6 +4,7 @@ import json
 import types
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -80,6 +81,14 @@ def test_any_object_with_a_method_is_a_hook() -> None:
     plain = types.SimpleNamespace(on_block=lambda *args: heard.append(args))
     Hooks([plain])("on_block", 1, 2)
     assert heard == [(1, 2)]
+
+
+def test_a_method_of_no_event_is_refused() -> None:
+    misspelt = type("Misspelt", (Hook,), {"on_evaluate": lambda self, run: None})()
+    with pytest.raises(UsageError, match="hook Misspelt has on_evaluate, but the events are on_start, "):
+        Hooks([misspelt])
+    with pytest.raises(UsageError, match="hook EarlyStopping has on_batch_begin"):
+        Hooks([keras.callbacks.EarlyStopping()])
 
 
 def test_hooks_are_called_in_their_order() -> None:

@@ -8,7 +8,9 @@ import tensorflow as tf
 from mnist_core.config import Config
 from mnist_core.errors import UsageError
 from mnist_core.loop import optimizers
-from tests.loop.small import Linear, Recorder, make, train
+from mnist_core.loop.schedule import Schedule
+from mnist_core.loop.trainer import Trainer
+from tests.loop.small import DATA, PLAIN, Linear, Recorder, make, train
 
 RATE = tf.constant(0.1)
 SHAPES = ((5, 4), (4,))
@@ -123,3 +125,35 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
     make(net=Linear, keras_optimizer=optimizer)
     with pytest.raises(UsageError, match="mine already belongs to a model"):
         make(net=Linear, keras_optimizer=optimizer)
+
+
+class SignDescent:
+    """The least that the loop asks of an optimizer: each weight moves by the rate, whatever its gradient."""
+
+    variables: tuple[tf.Variable, ...] = ()
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        self._weights = [variable.value for variable in variables]
+
+    def learning_rate(self, schedule: Schedule, step: tf.Tensor) -> tf.Tensor:
+        return schedule(step)
+
+    def apply(self, gradients: list[tf.Tensor], learning_rate: tf.Tensor) -> None:
+        for weight, gradient in zip(self._weights, gradients, strict=True):
+            weight.assign_sub(learning_rate * tf.sign(gradient))
+
+
+def test_an_optimizer_and_a_schedule_of_ones_own_take_the_place_of_ours() -> None:
+    recorder = Recorder()
+    trainer = Trainer(
+        Config(**PLAIN).replace(max_steps=3, steps_per_block=1),
+        model=Linear,
+        data=DATA,
+        optimizer=SignDescent(),
+        rates=lambda step: 2.0 ** -tf.cast(step, tf.float32),
+        hooks=[recorder],
+    )
+    trainer.fit()
+    np.testing.assert_array_equal(recorder.scalars("learning_rate"), [1.0, 0.5, 0.25])
+    moved = np.unique(np.abs(recorder.weights[2] - recorder.weights[1]).round(6))
+    assert set(moved) == {np.float32(0), np.float32(0.25)}

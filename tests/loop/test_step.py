@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_core.loop.step import Batch, TrainStep
+from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
 from tests.loop.small import Linear, Recorder, batch_of, make, weights
 
@@ -162,3 +162,22 @@ def test_the_rate_of_step_k_is_the_schedule_at_k() -> None:
 def test_a_verb_is_traced_as_it_is_written():
     with pytest.raises(tf.errors.OperatorNotAllowedInGraphError, match="loss > 1"):
         make(**BARE, step=Branching).fit()
+
+
+class Telling(TrainStep):
+    """Tells the mean number of an image's row in the batch, too."""
+
+    def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
+        gradients, scalars = super().gradients(batch)
+        return gradients, {**scalars, "row": tf.reduce_mean(tf.cast(batch.rows, tf.float32))}
+
+
+@pytest.mark.parametrize(
+    "split", [{"parts": 1}, {"parts": 2}, {"parts": 3}, {"batch_size": 16, "gradient_accumulation": 4}]
+)
+def test_own_scalars_are_means_over_the_batch_however_it_is_split(split: dict[str, int]) -> None:
+    _, recorder, _ = first_step(step=Telling, **split)
+    assert recorder.scalars("row")[0] == pytest.approx(31.5)
+    _, whole, _ = first_step(step=Telling)
+    for name in ("loss", "accuracy", "error_count"):
+        assert recorder.scalars(name)[0] == pytest.approx(whole.scalars(name)[0], rel=1e-6)

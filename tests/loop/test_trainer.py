@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 from mnist_core import models
-from mnist_core.config import Config
+from mnist_core.config import CONFIG, Config, read_json
 from mnist_core.errors import DeviceError, DivergedError, InputError, UsageError
 from mnist_core.loop.block import check_finite
-from mnist_core.loop.checkpoint import CHECKPOINTS
+from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints
 from mnist_core.loop.hooks import EarlyStopping, Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.step import Batch, Scalars, TrainStep
@@ -173,13 +173,23 @@ def test_a_hook_may_stop_the_run_whenever_it_likes(event: str, tmp_path: Path) -
     assert result.run.stop_reason == f"by {event}"
     last = 0 if event == "on_start" else 2
     assert result.run.step == last
-    assert chronicle.events[-5:] == [
-        ("evaluated", last),
-        ("saving", last),
-        ("saved", last),
-        ("test", last),
-        ("end", last),
-    ]
+    saved = [("saving", last), ("saved", last)]
+    # A checkpoint that was written before the stop is written anew, so that it knows.
+    saved *= 2 if event == "on_checkpoint" else 1
+    expected = [("evaluated", last), *saved, ("test", last), ("end", last)]
+    assert chronicle.events[-len(expected) :] == expected
+    again = make(net=Linear, max_steps=10)
+    again.restore(Checkpoints(tmp_path / CHECKPOINTS).paths()[0])
+    assert again.run.finished
+
+
+def test_a_run_that_a_hook_stops_at_a_checkpoint_is_evaluated_there(tmp_path: Path) -> None:
+    stop = type("Stop", (Hook,), {"on_checkpoint": lambda self, run, path: run.stop("enough")})()
+    trainer = make(
+        net=Linear, max_steps=10, eval_every="0", checkpoint_every="4", validation_size=50, hooks=[stop]
+    )
+    run = trainer.fit(tmp_path).run
+    assert (run.step, run.evaluated_at) == (4, 4)
 
 
 def test_a_run_stops_early_where_validation_no_longer_improves() -> None:
@@ -264,6 +274,17 @@ def test_a_directory_of_another_training_is_refused_and_left_alone(tmp_path: Pat
         other.fit(tmp_path)
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
     assert other.fit(tmp_path / "own").run.step == 2
+
+
+def test_a_directory_keeps_the_configuration_that_its_checkpoints_were_made_by(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError):
+        make(net=Linear, lr=1e30).fit(tmp_path)
+    make(net=Linear, lr=0.05, max_steps=2).fit(tmp_path)
+    assert read_json(tmp_path / CONFIG).lr == 0.05
+    again = make(net=Linear, lr=0.05, max_steps=2, keep=7)
+    again.restore(Checkpoints(tmp_path / CHECKPOINTS).paths()[0])
+    again.fit(tmp_path)
+    assert read_json(tmp_path / CONFIG).keep == 7
 
 
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:
