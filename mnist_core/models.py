@@ -56,20 +56,6 @@ class DigitNet(keras.Model):
 
 
 @register
-class DigitNetWide(DigitNet):
-    """Wider, and one convolution deeper: more accurate, at a third of the speed."""
-
-    def __init__(
-        self,
-        widths: tuple[int, ...] = (32, 64, 64, 128),
-        dropout: float = 0.4,
-        map_dropout: float = 0.1,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(widths, dropout, map_dropout, **kwargs)
-
-
-@register
 class DeepNet(DigitNet):
     """Convolutions in pairs, pooled after each: of the networks here the best at rejecting non-digits."""
 
@@ -81,6 +67,20 @@ class DeepNet(DigitNet):
     def pools(self, i: int) -> bool:
         """Whether block ``i`` pools: every second."""
         return i % 2 == 1
+
+
+@register
+class SlimNet(DeepNet):
+    """`DeepNet` with fewer channels and more dropout: of the networks here the best on MNIST's own images."""
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (32, 32, 64, 64, 128),
+        dropout: float = 0.4,
+        map_dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(widths, dropout, map_dropout=map_dropout, **kwargs)
 
 
 @register
@@ -199,8 +199,8 @@ class MLP(keras.Model):
 
 MODELS: dict[str, type[keras.Model]] = {
     "digitnet": DigitNet,
-    "digitnet_wide": DigitNetWide,
     "deepnet": DeepNet,
+    "slimnet": SlimNet,
     "quicknet": QuickNet,
     "tinynet": TinyNet,
     "lenet5": LeNet5,

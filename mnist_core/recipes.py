@@ -22,7 +22,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # The most accurate, scored as the mean over views of each image.
     "best": {
-        "model": "digitnet_wide",
+        "model": "slimnet",
         "epochs": 50,
         "validation_size": 0,
         "rotation": 12.0,
