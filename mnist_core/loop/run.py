@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from mnist_core.config import Config
+from mnist_core.errors import UsageError
 
 COUNTERS = ("step", "best", "stop_reason", "seconds", "timed_images", "timed_seconds", "evaluated_at")
 
@@ -86,6 +87,18 @@ class Run:
     def images_per_second(self) -> float:
         """Training throughput; 0 before the second block."""
         return self.timed_images / self.timed_seconds if self.timed_seconds else 0.0
+
+    def path(self, name: str) -> Path:
+        """A place in the run directory.
+
+        Raises:
+          UsageError: the run is kept nowhere.
+        """
+        if self.directory is None:
+            raise UsageError(
+                f"{name} has no place: give fit() a directory, or leave out the hook that writes it"
+            )
+        return self.directory / name
 
     def advance(self, log: BlockLog) -> None:
         """Counts a block that was trained."""

@@ -34,7 +34,7 @@ class Journal(Hook):
         self._file: Any = None
 
     def on_start(self, run: Run) -> None:
-        self._path = run.directory / METRICS
+        self._path = run.path(METRICS)
         self._file = self._path.open("ab+", buffering=0)
         _claim(self._file, run.directory)
         truncate(self._path, run.step, run.evaluated_at)

@@ -112,8 +112,8 @@ class TensorBoard(Hook):
         for name, last in (("train", run.step), ("eval", run.evaluated_at)):
             # The version, an event of step 0, stays.
             last_kept = max(last, 0)
-            purge(run.directory / name, last_kept)
-            self._writers[name] = EventWriter(run.directory / name, first_step=last_kept + 1)
+            purge(run.path(name), last_kept)
+            self._writers[name] = EventWriter(run.path(name), first_step=last_kept + 1)
 
     def on_block(self, run: Run, log: BlockLog) -> None:
         writer = self._writers["train"]

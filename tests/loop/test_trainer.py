@@ -18,6 +18,8 @@ from mnist_core.loop.hooks import EarlyStopping, Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
+from mnist_core.reporting.journal import Journal
+from mnist_core.reporting.tensorboard import TensorBoard
 from mnist_core.runs import load_model
 from tests.loop.small import AUGMENTED, DATA, PLAIN, Linear, Noisy, Recorder, flat, make, train, weights
 
@@ -257,6 +259,12 @@ def test_a_second_training_without_a_directory_leaves_that_of_the_first_alone(tm
     assert trainer.fit().run.directory is None
     assert trainer.run.step == 4
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("hook", [Journal, TensorBoard])
+def test_a_hook_that_writes_asks_for_a_directory(hook: type[Hook]) -> None:
+    with pytest.raises(UsageError, match=r"has no place: give fit\(\) a directory"):
+        train(net=Linear, max_steps=2, hooks=[hook()])
 
 
 def test_a_second_directory_gets_the_network_too(tmp_path: Path) -> None:
