@@ -24,7 +24,9 @@ from mnist_core.imports import import_tensorflow
 from mnist_core.runs import SHIPPED, read_result
 
 # How people write dates, times, numbers and sums; 0 is any digit.
-SIGNED = ("000-0000", "00-00-0000", "0.00", "00.0000", "0,000", "00:00", "0+0=0", "00-0=00")
+SIGNED = (
+    "000-0000", "00-00-0000", "0.00", "00.0000", "0,000", "00:00", "0+0=0", "00-0=00", "00/00/00", "(000)000"
+)  # fmt: skip
 NO_DIGITS = list("ABCDEFGHKMNPQRTUVWXYabdefhkmnpqrtuvwxy&%@#?")
 
 
@@ -169,14 +171,15 @@ def edit_distance(a: str, b: str) -> int:
 
 def score(
     read: Callable[..., Any], made: Iterator[tuple[Any, str]], *, single: bool = False
-) -> dict[str, float]:
-    """Shares: of texts read exactly, and of characters right."""
+) -> dict[str, float | None]:
+    """Shares: of texts read exactly, and of characters right, None where there are none."""
     found = [(read(picture, single=single).text, text) for picture, text in made]
     wrong = sum(edit_distance(*pair) for pair in found)
+    length = sum(len(text) for _, text in found)
     return {
         "n": len(found),
         "exact": sum(a == b for a, b in found) / len(found),
-        "characters": 1 - wrong / max(1, sum(len(text) for _, text in found)),
+        "characters": 1 - wrong / length if length else None,
     }
 
 
@@ -202,10 +205,8 @@ def measure(args: argparse.Namespace) -> None:
     def add(name: str, made: Any, single: bool = False) -> None:
         results[name] = score(predictor.read, made, single=single)
         row = results[name]
-        print(
-            f"{name:16} {row['n']:5} exact {row['exact']:7.1%}  characters {row['characters']:7.1%}",
-            flush=True,
-        )
+        right = "" if row["characters"] is None else f"  characters {row['characters']:7.1%}"
+        print(f"{name:16} {row['n']:5} exact {row['exact']:7.1%}{right}", flush=True)
 
     for kind in args.kinds or KINDS:
         if KINDS[kind] is single:

@@ -48,6 +48,8 @@ def export(model: keras.Model, kind: str, path: Path) -> float:
         raise UsageError(f"{path.parent}: {error.strerror}; name another place with --out") from error
     if path.is_dir() and (kind != "savedmodel" or not (path / "saved_model.pb").is_file()):
         raise UsageError(f"{path} is a folder and not a SavedModel to replace; name another place with --out")
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise UsageError(f"{path} is a device, which a file can't replace; name another place with --out")
     if kind == "savedmodel":
         return _write_savedmodel(model, path)
     convert, opened = {"litert": (to_litert, open_litert), "onnx": (to_onnx, open_onnx)}[kind]

@@ -1,6 +1,7 @@
 """Files: where they lie, and that they appear whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -21,9 +22,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     After a crash, a full disk or an exception ``path`` is what it was before.
 
     Raises:
-      OSError: the folder can't be written, or the disk is full.
+      OSError: the folder can't be written, the disk is full, or what is at ``path`` is no file.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        # Such as a device, which the new file would take the place of.
+        raise OSError(errno.EEXIST, "not a regular file", str(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     # Ctrl-C may come as soon as the file is there, before anything has a handle of it.
     try:

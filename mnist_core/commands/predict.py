@@ -14,7 +14,22 @@ from mnist_core.imports import import_predictor
 if TYPE_CHECKING:
     from mnist_core.vision.predictor import Predictor
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".jp2", ".pgm", ".ppm")
+ENDINGS = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".bmp",
+    ".jp2",
+    ".pgm",
+    ".ppm",
+    ".pbm",
+    ".jfif",
+    ".avif",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +70,8 @@ def main(args: argparse.Namespace) -> cli.Answer:
 def expand(name: str) -> list[str]:
     """The images that an argument stands for: a folder's by name, a pattern's matches, or itself."""
     path = Path(name)
+    if not name:
+        raise UsageError("an empty name names no image; leave it out")
     # Reading it will say what is wrong with a name that is too long, or a folder that may not be entered.
     with contextlib.suppress(OSError):
         if path.is_dir():
@@ -80,7 +97,8 @@ def _read(predictor: "Predictor", path: str, args: argparse.Namespace, place: in
         reason = f"{path}: {error.strerror}; name an image file" if isinstance(error, OSError) else str(error)
         return {"path": path, "status": "error", "digits": [], "text": "", "message": reason}
     if args.annotate:
-        name = "standard-input" if path == "-" else Path(path).name
+        # What is added to a long name would make it too long.
+        name = "standard-input" if path == "-" else os.fsdecode(os.fsencode(Path(path).name)[:200])
         _write_png(Path(args.annotate) / f"{place + 1:04d}-{name}.png", marked(gray, page))
     if args.explain:
         _write_png(Path(args.explain), explained(gray, page))

@@ -38,7 +38,6 @@ class TensorFlowEngine:
         self._on_gpu = bool(tf.config.list_logical_devices("GPU"))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images, np.uint8)
         if len(images) <= FEW:
             return self._piece(images)
         if self._on_gpu:
@@ -77,7 +76,6 @@ class LiteRTEngine:
         self._lock = threading.Lock()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images, np.uint8)
         full = len(images) // self.PIECE * self.PIECE
         with self._lock:
             if len(images) == 1:

@@ -1,12 +1,12 @@
-"""Boxes and tables that digits are written into: their lines are no ink."""
+"""Boxes, circles and tables that digits are written into: their lines are no ink."""
 
 import cv2
 import numpy as np
 
 from mnist_core.vision.parts import components, only, reaches_border, stroke_width
 
-# A cell fills so much of the rectangle around it; an ellipse, such as a 0's hole, fills 0.79 of it.
-RECTANGULAR = 0.85
+# A cell fills so much of the rectangle around it: a circle 0.79.
+RECTANGULAR = 0.74
 # Least side of a cell, in pixels and as a share of the picture's longer side.
 LEAST_CELL, SMALLEST_CELL = 12, 0.03
 # Lines are thinner than this share of a cell; a sheet with a box on it is a part with a hole, too.

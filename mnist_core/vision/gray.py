@@ -38,6 +38,9 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
         return pixels.reshape(pixels.shape[:2])
     # Yellow on white, or red on green of the same lightness, shows in one of the colours only.
     small = shrink(pixels, 96)
+    height, width = small.shape[:2]
+    # A frame would tell of itself.
+    small = small[height // 16 : height - height // 16, width // 16 : width - width // 16]
     contrasts = [_contrast(channel) for channel in cv2.split(small)]
     if max(contrasts) > 1.5 * _contrast(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)):
         return cv2.extractChannel(pixels, int(np.argmax(contrasts)))
@@ -69,16 +72,17 @@ def _as_bytes(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
 
-    def finite(rows: slice) -> np.ndarray:
-        return np.nan_to_num(pixels[rows].astype(np.float32), posinf=0, neginf=0)
-
-    low = min(0.0, *(float(finite(rows).min()) for rows in _strips(pixels)))
-    high = max(float(finite(rows).max()) for rows in _strips(pixels)) - low
+    low = high = 0.0
+    for rows in _strips(pixels):
+        strip = pixels[rows].astype(np.float32)
+        low = min(low, float(strip.min(initial=0.0, where=np.isfinite(strip))))
+        high = max(high, float(strip.max(initial=0.0, where=np.isfinite(strip))))
     # Cameras store 10 or 12 bits in 16, and floats go to 1, 255 or 65535.
-    full = 2.0 ** np.ceil(np.log2(high + 1)) - 1
+    full = 2.0 ** np.ceil(np.log2(high - low + 1)) - 1
     levels = np.empty(pixels.shape, np.uint8)
     for rows in _strips(pixels):
-        levels[rows] = np.round((finite(rows) - low) * (255 / max(full, 1.0)))
+        strip = np.nan_to_num(pixels[rows].astype(np.float32), nan=0.0, posinf=high, neginf=low)
+        levels[rows] = np.round((strip - low) * (255 / max(full, 1.0)))
     return levels
 
 

@@ -35,11 +35,9 @@ class Pace:
     def read(self, predictor: Predictor, frame: np.ndarray) -> Page:
         """Reads a frame, uint8 [height, width, 3] BGR or [height, width], and takes note of the time."""
         begin = time.perf_counter()
-        # `Predictor.read` would look in all colours for the clearest; ink on a video is dark or bright.
-        gray = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if frame.ndim == 3 else frame
         # What showed digits before shows them again, until the light changes.
         is_known = bool(self._page.digits) and self.frames % FRAMES_ALIKE > 0
-        page = self._page = predictor.read(gray, look=self._page.sheet.look if is_known else None)
+        page = self._page = predictor.read(frame, look=self._page.sheet.look if is_known else None)
         end = time.perf_counter()
         self._first = self._first or begin
         self._times.append(end)

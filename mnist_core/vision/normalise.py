@@ -31,7 +31,7 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
     if mask is None:
         return None
     if is_paper(mask) and not sheet.is_inside:
-        inside = sheet.inside(cv2.boundingRect(mask))
+        inside = sheet.inside(mask)
         ink = inside and find_ink(inside, edges=edges)
         if ink:
             return ink

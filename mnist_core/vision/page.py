@@ -10,6 +10,7 @@ from mnist_core.vision.ink import WORKING_SIDE
 from mnist_core.vision.parts import THUMBNAIL, components, is_paper, stroke_width
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
+from mnist_core.vision.signs import are_bars, signs_among
 from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
 
 # Longer side, in pixels, of the copy in which the digits of a page are cut out, where ...
@@ -17,7 +18,7 @@ PAGE_SIDE = 1152
 # ... in the small copy they are lower than this.
 CLEAR_HEIGHT = 56
 # What stands alone needs less certainty than a page's pieces; at a second look it needs more.
-SURE_ALONE, SURE_AGAIN = 0.75, 0.95
+SURE_ALONE, SURE_AGAIN = 0.8, 0.95
 # Among digits, what is less likely to be one is left out; WIDEST heights wide it needs LEAST_WIDE.
 LEAST_PROBABILITY, LEAST_WIDE = 0.4, 0.7
 WIDEST = 1.7
@@ -104,10 +105,15 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
     pieces = _with_faint(sheet, pieces, height, confidence)
     digits = _digits(pieces, height, confidence, SURE_SHARE if again else LEAST_SHARE)
     # A straight stroke is a one, and with a corner a seven: those of a V, say, cut or seen apart.
-    may_be_strokes = set(digits).isdisjoint(pieces) or (again and len(digits) <= FEW)
+    may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
     if may_be_strokes and all(one.digit in (1, 7) for one in asked_once(digits)):
         return []
-    return [asked_once(row) for row in rows_of(digits, height)]
+    rows = []
+    for row in rows_of(digits, height):
+        read = asked_once(row)
+        signs = signs_among(row, [one.digit == 1 for one in read])
+        rows.append([one for one, is_sign in zip(read, signs, strict=True) if not is_sign])
+    return rows
 
 
 def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
@@ -180,7 +186,5 @@ def _paper(sheet: Sheet) -> Sheet | None:
     if not len(stats):
         return None
     main = int(stats[:, 4].argmax())
-    *box, area = stats[main].tolist()
-    if area < 0.05 * sheet.mask.size or not is_paper((labels == main + 1).astype(np.uint8)):
-        return None
-    return sheet.inside(tuple(box))
+    part = (labels == main + 1).astype(np.uint8)
+    return sheet.inside(part) if stats[main, 4] >= 0.05 * sheet.mask.size and is_paper(part) else None

@@ -14,6 +14,11 @@ GAP_IN_STROKE = 0.012
 SMALLEST_DIGIT = 0.03
 # A share of the height.
 FLATTEST_DIGIT = 4
+# A disc is nearly as wide as high and fills 0.79 of its box. Its least size is in pixels.
+ROUND, FILLED = 0.75, 0.7
+SMALLEST_DISC, LARGEST_DISC = 4, 0.1
+# A part that lies along so much of the border, of its length, is no stroke that ends there: solid, or hollow.
+LONGEST_END = (0.25, 0.35)
 # Of a ruled line, the share of columns in which there is ink.
 COVERED = 0.8
 # Ink in so many pieces, of which none holds so large a share, is noise and no broken stroke.
@@ -75,6 +80,16 @@ def without_ruling(mask: np.ndarray) -> np.ndarray:
     """``mask`` without thin straight lines that run from one side of the picture to the other."""
     mask = _without_level_lines(mask)
     return np.ascontiguousarray(_without_level_lines(np.ascontiguousarray(mask.T)).T)
+
+
+def without_discs(mask: np.ndarray) -> np.ndarray:
+    """``mask`` without small filled discs, such as punched holes, unless it has nothing else."""
+    labels, stats = components(mask)
+    width, height, area = stats.T[2:]
+    least, most = np.minimum(width, height), np.maximum(width, height)
+    is_round = (least > ROUND * most) & (area > FILLED * width * height)
+    discs = is_round & (most >= SMALLEST_DISC) & (most < LARGEST_DISC * max(mask.shape))
+    return mask if discs.all() else mask & ~only(discs, labels)
 
 
 def is_paper(mask: np.ndarray) -> bool:
@@ -224,4 +239,4 @@ def _is_edge_of_something(digit: np.ndarray) -> bool:
     hull = cv2.contourArea(cv2.convexHull(np.argwhere(digit).astype(np.int32)))
     solid = digit.sum() > 0.5 * hull
     longest = max(cv2.boundingRect(digit)[2:])
-    return along > 0.15 or (solid and along * 2 * sum(digit.shape) > 0.25 * longest)
+    return along > 0.15 or along * 2 * sum(digit.shape) > LONGEST_END[0 if solid else 1] * longest

@@ -7,11 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from mnist_core.errors import InputError
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
-from mnist_core.vision.normalise import find_ink, to_mnist, views
+from mnist_core.vision.normalise import SIDE, find_ink, to_mnist, views
 from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
@@ -43,7 +44,13 @@ class Predictor:
         self._engine = engines.create(engine, model)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black."""
+        """float32 ``[n, 10]`` for uint8 ``[n, 28, 28]``, bright ink on black.
+
+        Raises:
+          InputError: the images are something else.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+            raise InputError(f"images: {images.dtype} {list(images.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
         return self._engine(images)
 
     def recognise(self, images: np.ndarray) -> np.ndarray:

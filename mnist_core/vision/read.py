@@ -65,8 +65,8 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def _content(path: str | Path) -> tuple[str, bytes]:
     """What a file is called in messages, and its bytes."""
     if str(path) == "-":
-        # One more than are allowed: whoever pipes may never end.
-        name, data = "standard input", sys.stdin.buffer.read(MOST_BYTES + 1)
+        # It may be closed. One more than are allowed: whoever pipes may never end.
+        name, data = "standard input", sys.stdin.buffer.read(MOST_BYTES + 1) if sys.stdin else b""
         if not data:
             raise InputError(f"{name} is empty; pipe an image into it")
     else:
@@ -79,7 +79,7 @@ def _content(path: str | Path) -> tuple[str, bytes]:
 
 def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
-        raise InputError(f"{path} is a folder; name the image files in it")
+        raise InputError(f"{path} is a folder without images; name an image file")
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a regular file; name an image file")
     try:

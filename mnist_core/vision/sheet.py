@@ -9,7 +9,7 @@ import numpy as np
 
 from mnist_core.vision.frames import without_frames
 from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
-from mnist_core.vision.parts import square, stroke_width, without_ruling
+from mnist_core.vision.parts import square, stroke_width, without_discs, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
@@ -113,13 +113,27 @@ class Sheet:
         threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
         return _without_lines(self.strength > threshold) * ~near
 
-    def inside(self, box: Box) -> Self | None:
-        """The paper in a box of the copy, without its edge; None where nothing is written on it."""
-        x, y, width, height = box
-        edge = 1 + max(width, height) * 3 // 100
-        within = (x + edge, y + edge, max(1, width - 2 * edge), max(1, height - 2 * edge))
-        x, y, width, height = self._enlarged(within)
-        gray = self.gray[y : y + height, x : x + width]
+    def inside(self, part: np.ndarray) -> Self | None:
+        """The paper that a part of the copy is, without its edge; None where nothing is written on it.
+
+        Args:
+          part: uint8 [h, w] of the copy, 1 where it is; the paper may lie turned.
+        """
+        outline = max(
+            cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=cv2.contourArea
+        )
+        edge = 1 + max(cv2.boundingRect(outline)[2:]) * 3 // 100
+        paper = cv2.drawContours(np.zeros_like(part), [cv2.convexHull(outline)], -1, 1, cv2.FILLED)
+        paper = cv2.erode(paper, square(2 * edge + 1))
+        x, y, width, height = cv2.boundingRect(paper)
+        if not width:
+            return None
+        paper = paper[y : y + height, x : x + width]
+        x, y, width, height = self._enlarged((x, y, width, height))
+        gray = self.gray[y : y + height, x : x + width].copy()
+        # What lies beyond the edge of the paper would be seen as written.
+        desk = cv2.resize(paper, (width, height), interpolation=cv2.INTER_NEAREST) == 0
+        gray[desk] = np.median(gray[~desk])
         return next(self.seen_in(gray, self.left + x, self.top + y, is_inside=True))
 
     def shows_edge(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
@@ -176,9 +190,9 @@ class Sheet:
 
 
 def _without_lines(ink: np.ndarray) -> np.ndarray:
-    """uint8 [height, width] of bool: ink but that of boxes, tables and ruling."""
+    """uint8 [height, width] of bool: ink but that of boxes, tables, ruling and punched holes."""
     # Ruling would take the sides of a table and leave its other lines.
-    return without_ruling(without_frames(ink.astype(np.uint8)))
+    return without_discs(without_ruling(without_frames(ink.astype(np.uint8))))
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:

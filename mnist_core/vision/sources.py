@@ -49,7 +49,7 @@ def open_source(name: str) -> Source:
             raise UsageError(f"--source {name}: a camera is camera:N, the first camera:0")
         return _camera(int(number))
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         return _folder(path)
     if not path.is_file():
         raise InputError(f"--source {name}: no such file or folder; name one, or pad, or camera:0")

@@ -165,10 +165,14 @@ def _from_json(body: bytes) -> bytes:
     wanted = 'send {"image": "..."}, the file in base64'
     try:
         text = json.loads(body)["image"]
-        # A data URL, as browsers make them, says its type before a comma.
-        return base64.b64decode(text[text.find(",") + 1 :], validate=True)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
+        # A data URL, as browsers make them, says its type before a comma; tools break the lines.
+        encoded = "".join(text[text.find(",") + 1 :].split())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise RefusedError(400, f"the JSON holds no picture; {wanted}") from None
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except (ValueError, binascii.Error):
+        raise RefusedError(400, f"the picture in the JSON is not base64; {wanted}") from None
 
 
 async def _from_form(request: Request, body: bytes) -> bytes:

@@ -11,24 +11,12 @@ from benchmarks import paper, writing
 from benchmarks.ship import MOST_BYTES, temperature
 from benchmarks.vision import KINDS, edit_distance, pictures, score
 from mnist_core import runs
-from mnist_core.data.datasets import load
 from mnist_core.data.split import Split
 from mnist_core.data.synthetic import draw
 from mnist_core.vision import sheet
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
-from mnist_core.vision.predictor import Predictor
 from mnist_core.vision.sheet import Sheet
-
-
-@pytest.fixture(scope="module")
-def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return Predictor(log_dir=tmp_path_factory.mktemp("none"))
-
-
-@pytest.fixture(scope="module")
-def test_digits(mnist_dir) -> Split:
-    return load("mnist", mnist_dir).test
 
 
 @pytest.mark.mnist

@@ -1,0 +1,56 @@
+"""Slashes and parentheses between digits, which a network that knows but digits takes for ones."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mnist_core.vision.segment import Piece
+
+# A sign is so much higher than a row's digits. A parenthesis is bowed by so much, a share of its height. A
+# slash leans so much more than the digits, in pixels to the right for one up; that and how much higher it is,
+# as a share, add up to so much.
+HIGHER = 1.15
+BOWED = 0.06
+LEANING, SLASHED = 0.05, 0.45
+# Bars of a code are at least so many, and their ends are level within this share of their height.
+FEWEST_BARS, LEVEL = 5, 0.02
+
+
+def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
+    """Which pieces of a row are no ones, though they look like some.
+
+    Args:
+      are_ones: which were read as ones.
+    """
+    others = [piece for piece, is_one in zip(row, are_ones, strict=True) if not is_one]
+    if len(others) < 2:
+        # Ones of many hands lean, and a row of nothing else tells nothing.
+        return [False] * len(row)
+    height = np.median([piece.height for piece in others])
+    slant = np.median([_shape(piece)[0] for piece in others])
+    found = []
+    for piece, is_one in zip(row, are_ones, strict=True):
+        lean, bow = _shape(piece)
+        lean, higher = lean - slant, piece.height / height
+        is_sign = bow > BOWED or (lean > LEANING and lean + higher - 1 > SLASHED)
+        found.append(is_one and higher > HIGHER and is_sign)
+    return found
+
+
+def are_bars(pieces: Sequence[Piece]) -> bool:
+    """Whether pieces are as level as the bars of a code, which no hand writes."""
+    ends = np.array([(piece.y, piece.bottom) for piece in pieces])
+    return len(pieces) >= FEWEST_BARS and bool((ends.std(axis=0) < LEVEL * np.diff(ends).mean()).all())
+
+
+def _shape(piece: Piece) -> tuple[float, float]:
+    """How far its middle line leans to the right, and how far it is bowed, as shares of its height."""
+    rows = np.flatnonzero(piece.mask.any(axis=1))
+    columns = np.arange(piece.width)
+    middle = piece.mask[rows] @ columns / piece.mask[rows].sum(axis=1)
+    end = max(1, len(rows) // 6)
+    top, centre, bottom = (
+        part.mean() for part in (middle[:end], middle[2 * end : len(rows) - 2 * end], middle[-end:])
+    )
+    # The means of the outer sixths lie five sixths of the height apart.
+    return 1.2 * (top - bottom) / piece.height, abs(centre - (top + bottom) / 2) / piece.height
