@@ -61,13 +61,6 @@ class Config:
         0.0, "augmentation: largest elastic displacement, pixels", group="data", low=0, high=14
     )
     blur: float = setting(0.0, "augmentation: largest blur, 0-1", group="data", low=0, high=1)
-    european: float = setting(
-        0.0,
-        "augmentation: share of ones and sevens replaced by drawn ones: 1 with an upstroke, 7 with a bar",
-        group="data",
-        low=0,
-        high=1,
-    )
     outliers: float = setting(
         0.0,
         "augmentation: share of images replaced by non-digits, whose labels are drawn; training "

@@ -16,7 +16,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "thickness": 0.5,
         "elastic": 1.0,
         "blur": 0.3,
-        "european": 0.1,
         "outliers": 0.1,
         "ema": 0.999,
     },

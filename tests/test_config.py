@@ -232,7 +232,7 @@ def test_a_null_character_is_refused():
 
 def test_a_run_of_an_earlier_version_is_read_where_what_it_lacks_was_off(tmp_path):
     values = Config().to_json()
-    del values["european"], values["tta"]
+    del values["outliers"], values["tta"]
     (tmp_path / "config.json").write_text(json.dumps(values))
     assert read_json(tmp_path / "config.json") == Config()
     del values["shift"]

@@ -11,11 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core.config import Config
-from mnist_core.data.european import with_european
 from mnist_core.data.outliers import with_outliers
 from mnist_core.randomness import StepRandom
 
-STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness", "elastic", "blur", "european", "outliers")
+STRENGTHS = ("shift", "rotation", "scale", "shear", "thickness", "elastic", "blur", "outliers")
 # Points of a side of the grid whose displacements an elastic map blends.
 KNOTS = 5
 
@@ -31,7 +30,6 @@ class Augmentation:
     thickness: float = 0.0
     elastic: float = 0.0
     blur: float = 0.0
-    european: float = 0.0
     outliers: float = 0.0
     jit: bool = False  # compiled by XLA
 
@@ -49,10 +47,8 @@ class Augmentation:
         ``labels``, int32 ``[n]``, stay, but for those of outliers.
         """
         sample = _warp_xla if self.jit else warp
-        # What is drawn comes first, because what is done to MNIST's digits alone would tell it apart.
-        if self.european:
-            images = with_european(images, labels, self.european, random)
         if self.outliers:
+            # They come first, because what is done to digits alone would tell the two apart.
             images, labels = with_outliers(images, labels, self.outliers, random, sample)
         if self.shift or self.rotation or self.scale or self.shear:
             images = sample(images, self._transforms(images.shape[1:3], random))

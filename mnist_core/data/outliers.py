@@ -8,25 +8,25 @@ reader of pages must not take for one.
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
-from mnist_core.data.strokes import STROKES, any_of, drawn, written
 from mnist_core.randomness import StepRandom
 
-# Letters and signs that are seldom written like a digit, as `strokes` writes them down.
+# A scribble's strokes, the points of each, and the longer side of its box in pixels, which is MNIST's.
+STROKES, POINTS, LONGER_SIDE = 4, 20, 19.0
+# Letters and signs that are seldom written like a digit. A stroke is a quadratic Bezier curve: x and y of its
+# beginning, its bend and its end, from 0 to 8, left to right and down; a bend may lie lower.
 LETTERS = {
     "A": "082440 406488 154575",
     "E": "000408 004080 043464 084888",
     "F": "000408 004080 043464",
     "H": "000408 808488 044484",
-    "J": "606838 381815",
     "K": "000408 804204 235588",
-    "L": "101418 183868",
     "M": "080400 002244 446280 808488",
     "N": "080400 004488 888480",
     "P": "000408 008204",
     "R": "000408 008204 143668",
-    "U": "101315 151848 488875 757370",
     "V": "002448 486480",
     "W": "001428 283542 425568 687480",
     "X": "004488 804408",
@@ -46,9 +46,6 @@ LETTERS = {
     "+": "404448 044484",
     "=": "034383 065686",
     "&": "882522 223061 616315 150975",
-    "?": "121040 408073 735545 474748",
-    "$": "711023 234566 668817 404448",
-    "heart": "421003 030548 427083 838548",
 }
 # Digits in the same strokes, to stand beside others.
 DIGITS = {
@@ -63,6 +60,8 @@ DIGITS = {
     "8": "440040 408044 440848 488844",
     "9": "711014 145573 717568",
 }
+# How far a hand misses each point, in the letters' units.
+SHAKE = 0.7
 # Between the two of a pair, in pixels; below 0 they overlap.
 GAPS = (-2.0, 3.0)
 # The side of the box that MNIST's digits are scaled to.
@@ -94,7 +93,7 @@ def with_outliers(
     made = tf.where(_each(kind >= 7), _pairs(images, turned, random, warp), made)
     made = tf.where(_each(kind == 3), _figures(size, random), made)
     made = tf.where(_each(kind == 4), _faces(size, random), made)
-    made = tf.where(_each((kind == 5) | (kind == 6)), _any_sign(LETTERS, size, random), made)
+    made = tf.where(_each((kind == 5) | (kind == 6)), _written(LETTERS, size, random), made)
     chosen = draws[:, 0] < share
     any_label = tf.cast(random.uniform([]) * 10, tf.int32)
     return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
@@ -125,8 +124,8 @@ def _pairs(images: tf.Tensor, turned: tf.Tensor, random: StepRandom, warp: Warp)
     """Each image beside itself, itself turned or a drawn digit, touching or nearly so, in a digit's frame."""
     draws = random.uniform([5])
     which = draws[:, 0]
-    sign = _any_sign(DIGITS, images.shape[1:3], random)
-    second = tf.where(_each(which < 0.5), sign, tf.where(_each(which < 0.75), images, turned))
+    drawn = _written(DIGITS, images.shape[1:3], random)
+    second = tf.where(_each(which < 0.5), drawn, tf.where(_each(which < 0.75), images, turned))
     swap = _each(draws[:, 1] < 0.5)
     pair = tf.where(swap, second, images), tf.where(swap, images, second)
     middles, widths = zip(*(_extent(image) for image in pair), strict=True)
@@ -208,9 +207,43 @@ def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     last = ends[:, :, 2]
     bend = (first + last) / 2 + (ends[:, :, 1] - 0.5) * random.uniform([STROKES, 1], 0.0, 2.0)
     there = (choices[..., 1] < 0.5) | (tf.range(STROKES) < 2)
-    return drawn(tf.stack([first, bend, last], axis=2), there, size, random)
+    return _drawn(tf.stack([first, bend, last], axis=2), there, size, random)
 
 
-def _any_sign(signs: dict[str, str], size: tuple[int, int], random: StepRandom) -> tf.Tensor:
-    """One of the signs for each image, as `written` gives it."""
-    return written(tuple(signs.values()), any_of(signs, random), size, random)
+def _written(signs: dict[str, str], size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """One of the signs for each image by an unsteady hand, some narrow; as `_scribbles`."""
+    strokes = np.zeros((len(signs), STROKES, 3, 2), np.float32)
+    there = np.zeros((len(signs), STROKES), bool)
+    for i, sign in enumerate(signs.values()):
+        for j, stroke in enumerate(sign.split()):
+            strokes[i, j] = np.reshape([int(digit) for digit in stroke], (3, 2))
+            there[i, j] = True
+    chosen = tf.cast(random.uniform([]) * len(signs), tf.int32)
+    shaken = tf.gather(strokes, chosen) + random.uniform([STROKES, 3, 2], -SHAKE, SHAKE)
+    narrow = tf.concat([random.uniform([1, 1, 1], 0.5, 1.0), tf.ones_like(shaken[:, :1, :1, :1])], axis=3)
+    return _drawn(shaken * narrow, tf.gather(there, chosen), size, random)
+
+
+def _drawn(strokes: tf.Tensor, there: tf.Tensor, size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+    """Draws those strokes that are there, with a round pen; float32 ``[n, h, w, 1]`` in [0, 1].
+
+    Args:
+      strokes: float32 ``[n, STROKES, 3, 2]``, x and y of beginning, bend and end, in any units.
+      there: bool ``[n, STROKES]``; the first one is.
+    """
+    t = tf.reshape(tf.linspace(0.0, 1.0, POINTS), [1, 1, POINTS, 1])
+    first, bend, last = (strokes[:, :, i, tf.newaxis] for i in range(3))
+    points = (1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * last
+    # A stroke that is left out lies under the first.
+    points = tf.where(there[..., tf.newaxis, tf.newaxis], points, points[:, :1])
+    points = tf.reshape(points, [-1, STROKES * POINTS, 2])
+    low, high = tf.reduce_min(points, 1, keepdims=True), tf.reduce_max(points, 1, keepdims=True)
+    scale = LONGER_SIDE / tf.reduce_max(high - low, 2, keepdims=True)
+    points = (points - (low + high) / 2) * scale + [(n - 1) / 2 for n in reversed(size)]
+    # Its two directions are drawn apart and multiplied.
+    width = random.uniform([1, 1], 0.6, 1.1)
+    y, x = (
+        tf.exp(-0.5 * ((points[..., i : i + 1] - tf.range(float(n))) / width) ** 2)
+        for i, n in zip((1, 0), size, strict=True)
+    )
+    return tf.minimum(1.2 * tf.matmul(y, x, transpose_a=True), 1.0)[..., tf.newaxis]

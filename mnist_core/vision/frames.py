@@ -5,8 +5,9 @@ import numpy as np
 
 from mnist_core.vision.parts import components, only, reaches_border, stroke_width
 
-# A cell fills so much of the rectangle around it: a circle 0.79.
-RECTANGULAR = 0.74
+# A cell fills so much of the rectangle around it: of a box more than the hole of a 0, which fills 0.79; of a
+# circle that much, and then so much of what it is the hole of, too: a sheet with a 0 on it has such a hole.
+RECTANGULAR, ROUND, RING = 0.85, 0.74, 0.6
 # Least side of a cell, in pixels and as a share of the picture's longer side.
 LEAST_CELL, SMALLEST_CELL = 12, 0.03
 # Lines are thinner than this share of a cell; a sheet with a box on it is a part with a hole, too.
@@ -30,7 +31,7 @@ def without_frames(mask: np.ndarray) -> np.ndarray:
     # Parts lie in holes and holes in parts; what lies in something comes after it.
     for at, parent in enumerate(parents):
         is_hole.append(parent >= 0 and not is_hole[parent])
-        if is_hole[at] and _is_cell(outlines[at], mask.shape):
+        if is_hole[at] and _is_cell(outlines[at], outlines[parent], mask.shape):
             cells.add(at)
         elif parent in cells and _height(outlines[at]) > WRITTEN * _height(outlines[parent]):
             holding.add(parents[parent])
@@ -55,13 +56,16 @@ def _height(outline: np.ndarray) -> int:
     return cv2.boundingRect(outline)[3]
 
 
-def _is_cell(hole: np.ndarray, shape: tuple[int, ...]) -> bool:
+def _is_cell(hole: np.ndarray, part: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether a hole in a part, both outlines, is one of a box, a table or a circle."""
     least = max(LEAST_CELL, SMALLEST_CELL * max(shape))
     # Most holes are far too small, and soon passed over.
     if len(hole) < 2 * least:
         return False
     _, (width, height), _ = cv2.minAreaRect(hole)
-    return min(width, height) > least and cv2.contourArea(hole) > RECTANGULAR * width * height
+    area = cv2.contourArea(hole)
+    least_share = ROUND if area > RING * cv2.contourArea(part) else RECTANGULAR
+    return min(width, height) > least and area > least_share * width * height
 
 
 def _lines(frame: np.ndarray, cells: list[np.ndarray]) -> np.ndarray:

@@ -8,16 +8,18 @@ from mnist_core.vision.segment import Piece
 
 # A sign is so much higher than a row's digits. A parenthesis is bowed by so much, a share of its height. A
 # slash leans so much more than the digits, in pixels to the right for one up; that and how much higher it is,
-# as a share, add up to so much.
+# as a share, add up to so much; and it reaches so far beyond its neighbours, above and below together. Chosen
+# on rows of held-out training digits: of slashes 293 of about 300 are found, of ones among digits of very
+# uneven sizes 9 of 83 are taken for some, else none.
 HIGHER = 1.15
 BOWED = 0.06
-LEANING, SLASHED = 0.05, 0.45
+LEANING, SLASHED, BEYOND = 0.05, 0.45, 0.1
 # Bars of a code are at least so many, and their ends are level within this share of their height.
 FEWEST_BARS, LEVEL = 5, 0.02
 
 
 def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
-    """Which pieces of a row are no ones, though they look like some.
+    """Which pieces of a row, from left to right, are no ones, though they look like some.
 
     Args:
       are_ones: which were read as ones.
@@ -29,12 +31,23 @@ def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
     height = np.median([piece.height for piece in others])
     slant = np.median([_shape(piece)[0] for piece in others])
     found = []
-    for piece, is_one in zip(row, are_ones, strict=True):
+    for i, (piece, is_one) in enumerate(zip(row, are_ones, strict=True)):
         lean, bow = _shape(piece)
         lean, higher = lean - slant, piece.height / height
-        is_sign = bow > BOWED or (lean > LEANING and lean + higher - 1 > SLASHED)
-        found.append(is_one and higher > HIGHER and is_sign)
+        is_slash = (
+            0 < i < len(row) - 1
+            and lean > LEANING
+            and lean + higher - 1 > SLASHED
+            and _overshoot(piece, (row[i - 1], row[i + 1])) > BEYOND * height
+        )
+        found.append(is_one and higher > HIGHER and (bow > BOWED or is_slash))
     return found
+
+
+def _overshoot(piece: Piece, neighbours: Sequence[Piece]) -> int:
+    """By how many pixels a piece begins above all its neighbours and ends below them, added up."""
+    top, bottom = min(one.y for one in neighbours), max(one.bottom for one in neighbours)
+    return (top - piece.y) + (piece.bottom - bottom)
 
 
 def are_bars(pieces: Sequence[Piece]) -> bool:

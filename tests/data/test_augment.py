@@ -165,7 +165,7 @@ def test_draws_stay_within_the_strengths() -> None:
     assert np.abs(shifts.mean(axis=0)).max() < 0.3
 
 
-@pytest.mark.parametrize("strength", [name for name in STRENGTHS if name not in ("european", "outliers")])
+@pytest.mark.parametrize("strength", [name for name in STRENGTHS if name != "outliers"])
 def test_each_strength_alone_changes_each_image_in_its_own_way(strength: str) -> None:
     same = np.repeat(IMAGES[:1], len(IMAGES), axis=0)
     changed = change(Augmentation(**{strength: FULL[strength]}), random(), same)
@@ -175,7 +175,7 @@ def test_each_strength_alone_changes_each_image_in_its_own_way(strength: str) ->
 
 
 def test_a_change_follows_from_seed_step_and_row() -> None:
-    augment = Augmentation(**FULL, european=0.5, outliers=0.5)
+    augment = Augmentation(**FULL, outliers=0.5)
     whole = change(augment, random(step=5))
     np.testing.assert_array_equal(change(augment, random(step=5)), whole)
     for rows in (np.arange(0, 16, 2), np.arange(1, 16, 2), np.array([9, 3])):
@@ -194,7 +194,7 @@ class Drawn:
 
 
 def test_xla_changes_images_as_the_processor_does() -> None:
-    everything = {**FULL, "european": 0.5, "outliers": 0.5}
+    everything = {**FULL, "outliers": 0.5}
     compiled = tf.function(Augmentation(**everything, jit=True), jit_compile=True)
     bent, labels = compiled(tf.constant(IMAGES), LABELS, Drawn())
     expected, same = Augmentation(**everything)(tf.constant(IMAGES), LABELS, Drawn())
