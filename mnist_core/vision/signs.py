@@ -6,20 +6,21 @@ import numpy as np
 
 from mnist_core.vision.segment import Piece
 
-# A sign is so much higher than a row's digits. A parenthesis is bowed by so much, a share of its height. A
-# slash leans so much more than the digits, in pixels to the right for one up; that and how much higher it is,
-# as a share, add up to so much; and it reaches so far beyond its neighbours, above and below together. Chosen
-# on rows of held-out training digits: of slashes 293 of about 300 are found, of ones among digits of very
-# uneven sizes 9 of 83 are taken for some, else none.
-HIGHER = 1.15
+# A sign is so much higher than a row's digits, and reaches so far beyond its neighbours, above and below
+# together. A parenthesis is bowed by so much, a share of its height. A slash leans so much more than the
+# digits, in pixels to the right for one up, and that and how much higher it is add up to so much, a share.
+# Chosen on rows of held-out training digits.
+HIGHER, BEYOND = 1.15, 0.1
 BOWED = 0.06
-LEANING, SLASHED, BEYOND = 0.05, 0.45, 0.1
+LEANING, SLASHED = 0.05, 0.45
 # Bars of a code are at least so many, and their ends are level within this share of their height.
 FEWEST_BARS, LEVEL = 5, 0.02
 
 
 def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
     """Which pieces of a row, from left to right, are no ones, though they look like some.
+
+    Slashes of dates and parentheses come in twos; one such piece is a one that is written large.
 
     Args:
       are_ones: which were read as ones.
@@ -34,14 +35,11 @@ def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
     for i, (piece, is_one) in enumerate(zip(row, are_ones, strict=True)):
         lean, bow = _shape(piece)
         lean, higher = lean - slant, piece.height / height
-        is_slash = (
-            0 < i < len(row) - 1
-            and lean > LEANING
-            and lean + higher - 1 > SLASHED
-            and _overshoot(piece, (row[i - 1], row[i + 1])) > BEYOND * height
-        )
-        found.append(is_one and higher > HIGHER and (bow > BOWED or is_slash))
-    return found
+        is_slash = 0 < i < len(row) - 1 and lean > LEANING and lean + higher - 1 > SLASHED
+        neighbours = [*row[max(0, i - 1) : i], *row[i + 1 : i + 2]]
+        is_large = higher > HIGHER and _overshoot(piece, neighbours) > BEYOND * height
+        found.append(is_one and is_large and (bow > BOWED or is_slash))
+    return found if sum(found) > 1 else [False] * len(row)
 
 
 def _overshoot(piece: Piece, neighbours: Sequence[Piece]) -> int:
