@@ -25,17 +25,17 @@ def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
     Args:
       are_ones: which were read as ones.
     """
-    others = [piece for piece, is_one in zip(row, are_ones, strict=True) if not is_one]
-    if len(others) < 2:
+    if len(row) - sum(are_ones) < 2 or sum(are_ones) < 2:
         # Ones of many hands lean, and a row of nothing else tells nothing.
         return [False] * len(row)
-    height = np.median([piece.height for piece in others])
-    slant = np.median([_shape(piece)[0] for piece in others])
+    shapes = [_shape(piece) for piece in row]
+    others = [i for i, is_one in enumerate(are_ones) if not is_one]
+    height = np.median([row[i].height for i in others])
+    slant = np.median([shapes[i][0] for i in others])
     found = []
-    for i, (piece, is_one) in enumerate(zip(row, are_ones, strict=True)):
-        lean, bow = _shape(piece)
-        lean, higher = lean - slant, piece.height / height
-        is_slash = 0 < i < len(row) - 1 and lean > LEANING and lean + higher - 1 > SLASHED
+    for i, (piece, is_one, (lean, bow)) in enumerate(zip(row, are_ones, shapes, strict=True)):
+        leaning, higher = lean - slant, piece.height / height
+        is_slash = 0 < i < len(row) - 1 and leaning > LEANING and leaning + higher - 1 > SLASHED
         neighbours = [*row[max(0, i - 1) : i], *row[i + 1 : i + 2]]
         is_large = higher > HIGHER and _overshoot(piece, neighbours) > BEYOND * height
         found.append(is_one and is_large and (bow > BOWED or is_slash))
@@ -59,9 +59,9 @@ def _shape(piece: Piece) -> tuple[float, float]:
     rows = np.flatnonzero(piece.mask.any(axis=1))
     columns = np.arange(piece.width)
     middle = piece.mask[rows] @ columns / piece.mask[rows].sum(axis=1)
-    end = max(1, len(rows) // 6)
-    top, centre, bottom = (
-        part.mean() for part in (middle[:end], middle[2 * end : len(rows) - 2 * end], middle[-end:])
-    )
+    end, half = max(1, len(rows) // 6), len(rows) // 2
+    # Of a few rows there is a middle one, too.
+    within = slice(min(2 * end, half), max(len(rows) - 2 * end, half + 1))
+    top, centre, bottom = (middle[part].mean() for part in (slice(end), within, slice(-end, None)))
     # The means of the outer sixths lie five sixths of the height apart.
     return 1.2 * (top - bottom) / piece.height, abs(centre - (top + bottom) / 2) / piece.height
