@@ -43,8 +43,7 @@ def check(images: np.ndarray, labels: np.ndarray, where: tuple[str, str] = ("ima
     Raises:
       InputError: they are not; the message names which.
     """
-    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
-        raise InputError(f"{where[0]}: {images.dtype} {list(images.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
+    check_images(images, where[0])
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         raise InputError(
             f"{where[1]}: {labels.dtype} {list(labels.shape)}, needed are {len(images)} labels, "
@@ -52,6 +51,16 @@ def check(images: np.ndarray, labels: np.ndarray, where: tuple[str, str] = ("ima
         )
     if labels.size and not 0 <= labels.min() <= labels.max() <= 9:
         raise InputError(f"{where[1]}: labels {labels.min()} to {labels.max()}, 0 to 9 needed")
+
+
+def check_images(images: np.ndarray, where: str = "images") -> None:
+    """Checks that an array is uint8 ``[n, 28, 28]``.
+
+    Raises:
+      InputError: it is something else.
+    """
+    if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
+        raise InputError(f"{where}: {images.dtype} {list(images.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
 
 
 def hold_out(train: Split, size: int) -> tuple[Split, Split]:

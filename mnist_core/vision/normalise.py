@@ -7,10 +7,10 @@ to fit 20x20 keeping the aspect ratio, antialiased, and moved so that the centre
 import cv2
 import numpy as np
 
+from mnist_core.data.split import SIDE
 from mnist_core.vision.parts import digit_mask, is_paper, square, stroke_width
 from mnist_core.vision.sheet import FAINTEST, Ink, Sheet
 
-SIDE = 28
 BOX = 20
 # Strokes of MNIST are 2 to 4 pixels wide; thinner ones are widened before they fade in the small box.
 THINNEST_STROKE = 2.0

@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mnist_core.errors import InputError
+from mnist_core.data.split import check_images
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
-from mnist_core.vision.normalise import SIDE, find_ink, to_mnist, views
+from mnist_core.vision.normalise import find_ink, to_mnist, views
 from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_rows
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
@@ -49,8 +49,7 @@ class Predictor:
         Raises:
           InputError: the images are something else.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (SIDE, SIDE):
-            raise InputError(f"images: {images.dtype} {list(images.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
+        check_images(images)
         return self._engine(images)
 
     def recognise(self, images: np.ndarray) -> np.ndarray:

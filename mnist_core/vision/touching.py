@@ -17,24 +17,24 @@ from mnist_core.vision.segment import Piece, distance, joined, overlap
 
 # A piece may be several digits where it is so wide, as a share of its height, and even if the network is SURE
 # that it is one. Slices are no wider than that.
-NARROW, WIDEST_SURE, WIDEST_SLICE = 0.6, 2.0, 1.6
+NARROW, WIDEST_SURE, WIDEST_SLICE = 0.4, 2.0, 1.6
 # The halves of a + are lower than digits, as a share of the page's.
 LOWEST_SLICE = 0.55
 SURE = 0.95
 # What is so much wider than high is seldom one digit.
 WIDE = 1.05
-# Penalties in nats: a factor on doubt (digits are seldom doubtful, pieces of several are often), one for each
-# cut, and one for each stroke that a cut crosses. Set by hand, looking at pages of training digits.
-DOUBT = 2.0
-CUT = 0.7
-CROSSING = 0.4
+# A slice costs so much beside its doubt, and what it is wider than WIDE_SLICE of its height, and lower than
+# LOW_SLICE of the whole. Fitted to groups of digits and to doubtful single ones of the validation images.
+SLICE, WIDE_SLICE, LOW_SLICE = 0.4, 0.85, 0.8
+# A seam through so much of a stroke's width runs through what two digits may share.
+SHARED = 0.5
 # Nats for taking what stands one above the other as one digit in two strokes.
 BROKEN = 0.7
 # Seams at most, and how far apart they are in the mean, as a share of the height.
 MOST_SEAMS, SEAMS_APART = 14, 0.1
 # Words are as wide as touching digits. Where so many pieces showed fewer SURE digits than they are, or so
 # many slices were looked at, what is left stays whole: a page of writing would take minutes.
-PIECES_TRIED, MOST_SLICES = 4, 2000
+PIECES_TRIED, MOST_SLICES = 3, 2000
 
 Confidence = Callable[[list[Piece]], np.ndarray]
 
@@ -110,39 +110,46 @@ def _parted(piece: Piece, height: float, confidence: Confidence) -> list[Piece]:
     Args:
       height: of the page's digits.
     """
-    seams, costs = _seams(piece.mask)
-    if not len(seams):
+    seams, crossed = _seams(piece.mask)
+    if not seams:
         return [piece]
     edges = [np.zeros(piece.height, int), *seams, np.full(piece.height, piece.width)]
-    spans, slices = [(0, len(edges) - 1)], [piece]
+    stroke = round(stroke_width(piece.mask))
+    # Both neighbours may have the stroke through which a seam runs, as the walls of two zeros are often one.
+    reaches = [{0}, *({0, stroke} if ink > SHARED else {0} for ink in crossed), {0}]
+    spans, slices = [(0, len(seams) + 1)], [piece]
     for i, j in itertools.combinations(range(len(edges)), 2):
-        part = None if (i, j) == spans[0] else _slice(piece, edges[i], edges[j])
-        if part and part.height > LOWEST_SLICE * height and part.width < WIDEST_SLICE * part.height:
-            spans.append((i, j))
-            slices.append(part)
-    scores = DOUBT * np.log(confidence(slices)) - [_strangeness(part, piece) for part in slices]
-    # best[j]: the score of the likeliest way to cover everything left of edge j, and its last slice.
+        for left, right in itertools.product(reaches[i], reaches[j]):
+            part = None if (i, j) == spans[0] else _slice(piece, edges[i] - left, edges[j] + right)
+            if part and part.height > LOWEST_SLICE * height and part.width < WIDEST_SLICE * part.height:
+                spans.append((i, j))
+                slices.append(part)
+    # Rounding takes some probabilities beyond 1.
+    doubts = np.sqrt((1 - confidence(slices)).clip(0))
+    costs = doubts + [_strangeness(part, piece) for part in slices]
+    return [slices[at] for at in _cheapest(spans, costs)]
+
+
+def _cheapest(spans: list[tuple[int, int]], costs: np.ndarray) -> list[int]:
+    """Which spans, one after the other, lead from edge 0 to the last one at the least cost, in order."""
+    # best[j]: the least cost of covering everything left of edge j, and the last span that does.
     best: dict[int, tuple[float, int]] = {0: (0.0, -1)}
     for at in sorted(range(len(spans)), key=lambda at: spans[at][1]):
         i, j = spans[at]
-        if i in best:
-            cut = CUT + CROSSING * costs[i - 1] if i else 0.0
-            score = best[i][0] + scores[at] - cut
-            if j not in best or score > best[j][0]:
-                best[j] = (score, at)
-    result: list[Piece] = []
-    j = len(edges) - 1
-    while j > 0:
-        at = best[j][1]
-        result.append(slices[at])
-        j = spans[at][0]
-    return result[::-1]
+        if i in best and (j not in best or best[i][0] + costs[at] < best[j][0]):
+            best[j] = (best[i][0] + costs[at], at)
+    chosen: list[int] = []
+    edge = max(best)
+    while edge > 0:
+        chosen.append(best[edge][1])
+        edge = spans[chosen[-1]][0]
+    return chosen[::-1]
 
 
 def _strangeness(part: Piece, whole: Piece) -> float:
-    """Nats for a shape that digits seldom have: too wide, or lower than what it was cut from."""
-    aspect = part.width / part.height
-    return 4 * max(0.0, aspect - 0.95) + 4 * max(0.0, 0.6 - part.height / whole.height)
+    """The cost of a slice beside its doubt: digits are seldom wide, or lower than what they were cut from."""
+    too_wide, too_low = part.width / part.height - WIDE_SLICE, LOW_SLICE - part.height / whole.height
+    return SLICE + max(0.0, too_wide) + max(0.0, too_low)
 
 
 def _slice(piece: Piece, left: np.ndarray, right: np.ndarray) -> Piece | None:
