@@ -1,4 +1,4 @@
-# The two commands of the README, and what CI runs. Needs Python >= 3.11 and nothing else.
+# The two commands of the README, and what CI runs. Needs Python 3.11, 3.12 or 3.13 and nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,7 +19,7 @@ lint: $(VENV)/installed-dev
 
 # A stamp is made anew when a pin or a requirement changes.
 $(VENV)/installed: setup.cfg constraints.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mnist_core needs Python 3.11 or newer; set PYTHON=python3.x")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "mnist_core needs Python 3.11, 3.12 or 3.13; set PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@

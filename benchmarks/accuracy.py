@@ -52,7 +52,7 @@ def together(directories: list[Path]) -> float:
     from mnist_core.data.datasets import load
     from mnist_core.loop.evaluator import Evaluator
 
-    device.choose("auto", "float32")
+    device.choose("auto", parts=1)
     # The runs differ in their seeds alone.
     config = read_json(directories[0] / CONFIG)
     split = load(dataset_of(directories[0]), config.data_dir).test

@@ -60,7 +60,7 @@ def ship(args: argparse.Namespace) -> None:
     from mnist_core.data.split import hold_out
     from mnist_core.loop.evaluator import Evaluator
 
-    device.choose("cpu", "float32")
+    device.choose("cpu", parts=1)
     data = load("mnist", args.data_dir)
     held_out = len(data.train) // 12 if config.validation_size is None else config.validation_size
     _, validation = hold_out(data.train, held_out)

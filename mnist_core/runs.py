@@ -157,7 +157,7 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
 
     from mnist_core import models
     from mnist_core.loop.checkpoint import read_checkpoint
-    from mnist_core.loop.ema import averaged
+    from mnist_core.loop.ema import followed
     from mnist_core.loop.state import check_fit, dtype_policy
 
     directory = find_run(run, log_dir)
@@ -178,7 +178,7 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
     # What was scored is the average where there is one.
     targets = {"model": [variable.value for variable in model.variables]}
     if "average" in groups:
-        targets["average"] = averaged(model)
+        targets["average"] = followed(model)
     for name, variables in targets.items():
         check_fit(path, name, groups.get(name, []), variables)
         for variable, value in zip(variables, groups[name], strict=True):

@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
 
     # Mapped, as the training images are not looked at.
     data = load(args.dataset or runs.dataset_of(directory), args.data_dir or config.data_dir, mmap=True)
-    device.choose("auto", "float32")
+    device.choose("auto", parts=1)
     model, _ = runs.load_model(directory)
     report = Evaluator(model, config.batch_size, tta=config.tta)(data.test)
     rows = [

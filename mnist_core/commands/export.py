@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> cli.Answer:
     from mnist_core import device, export
 
     # A GPU rounds products to ten bits by default, and the files are compared with the network.
-    device.choose("cpu", "float32")
+    device.choose("cpu", parts=1)
     model, _ = runs.load_model(directory)
     difference = export.export(model, args.format, path)
     size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())

@@ -47,7 +47,7 @@ class Checkpoints:
         for left in self.folder.glob(".*.partial"):
             # By a writer that was killed.
             left.unlink()
-        path, best_path = self.folder / f"step-{step:08d}.npz", self.folder / "best.npz"
+        path, best_path = self._path(step), self.folder / "best.npz"
         arrays = {
             f"{group}/{i:03d}": value for group, values in groups.items() for i, value in enumerate(values)
         }
@@ -62,6 +62,15 @@ class Checkpoints:
             if old != path:
                 old.unlink()
         return path
+
+    def drop_after(self, step: int) -> None:
+        """Removes those of later steps, which a run that went back would otherwise be resumed from."""
+        for path in self.paths():
+            if path.name > self._path(step).name:
+                path.unlink()
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.npz"
 
     def _link(self, path: Path, second: Path) -> None:
         # A second name costs no space, and outlives the first when that grows old.

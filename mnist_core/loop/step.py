@@ -38,6 +38,10 @@ class Batch(NamedTuple):
         """float32 scalar: the part of the whole batch that is here."""
         return tf.cast(tf.shape(self.labels)[0], tf.float32) / tf.cast(self.size, tf.float32)
 
+    def part(self, begin: tf.Tensor, end: tf.Tensor) -> "Batch":
+        """Some of these images, still of the same whole batch."""
+        return Batch(self.images[begin:end], self.labels[begin:end], self.rows[begin:end], self.size)
+
 
 class TrainStep:
     """Forward, loss, gradients, update.
@@ -139,15 +143,14 @@ class TrainStep:
         micro_size = -(-self.config.batch_size // replicas)
         count = tf.shape(batch.labels)[0]
 
-        def part(begin: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
-            values = (values[begin : begin + micro_size] for values in batch[:3])
-            return self._prepared_gradients(Batch(*values, batch.size), step)
+        def micro_batch(begin: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+            return self._prepared_gradients(batch.part(begin, begin + micro_size), step)
 
         def add(begin: tf.Tensor, totals: Any) -> tuple[tf.Tensor, Any]:
-            return begin + micro_size, tf.nest.map_structure(tf.add, totals, part(begin))
+            return begin + micro_size, tf.nest.map_structure(tf.add, totals, micro_batch(begin))
 
         # What the first returns tells the loop what it adds up.
-        first = part(tf.constant(0))
+        first = micro_batch(tf.constant(0))
         _, totals = tf.while_loop(lambda begin, _: begin < count, add, (tf.constant(micro_size), first))
         return totals
 
@@ -158,8 +161,7 @@ class TrainStep:
             return self._prepared_gradients(batch, step)
         ends = [count * i // parts for i in range(parts + 1)]
         done = [
-            self._prepared_gradients(Batch(*(values[begin:end] for values in batch[:3]), batch.size), step)
-            for begin, end in itertools.pairwise(ends)
+            self._prepared_gradients(batch.part(begin, end), step) for begin, end in itertools.pairwise(ends)
         ]
         gradients = [tf.add_n(each) for each in zip(*(one for one, _ in done), strict=True)]
         means = {name: tf.add_n([scalars[name] for _, scalars in done]) for name in done[0][1]}

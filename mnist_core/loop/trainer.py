@@ -101,6 +101,7 @@ class Trainer:
         watched = bool(len(self.validation)) and bool(self._steps(config.eval_every))
         self._hooks = Hooks([*stopping_hooks(config, watched=watched), *hooks])
         self._checkpoints: Checkpoints | None = None
+        self._home: Path | None = None  # Where the checkpoints lie that led to this state.
         self.block: Block | None = None
 
     def fit(self, directory: str | Path | None = None) -> Result:
@@ -129,6 +130,7 @@ class Trainer:
                     if run.directory:
                         # Now that no other process trains there.
                         write_json(run.directory / CONFIG, self.record.to_json())
+                        self._checkpoints.drop_after(run.step)
                     self._train(interrupts)
                     report = self.evaluate(self.data.test)
                     self._hooks("on_test", run, report, self.data.test)
@@ -147,14 +149,16 @@ class Trainer:
             return
         self.state.model_config()  # Better refused now than at the first checkpoint.
         self._checkpoints = Checkpoints(directory / CHECKPOINTS, self.config.keep)
-        if not self._checkpoints.paths():
-            run.saved_at = -1  # What was saved elsewhere is not saved here.
-            directory.mkdir(parents=True, exist_ok=True)
-        elif run.saved_at < 0:
+        home, there = self._checkpoints.folder.resolve(), self._checkpoints.paths()
+        if there and self._home != home:
             raise UsageError(
                 f"{directory} has the checkpoints of another training; name another directory, or "
                 "restore one of them to go on"
             )
+        if not there:
+            run.saved_at = -1  # What was saved elsewhere is not saved here.
+            directory.mkdir(parents=True, exist_ok=True)
+        self._home = home
 
     def _train(self, interrupts: Interrupts) -> None:
         # A test freezes this order: only finite weights are saved, they have been scored before, and a
@@ -208,6 +212,7 @@ class Trainer:
         self.state.assign(path, groups)
         self.run.restore(meta["run"])
         self._hooks.restore(meta["hooks"])
+        self._home = Path(path).resolve().parent
 
     def _make_state(
         self, model: ModelSource | None, optimizer: keras.optimizers.Optimizer | Optimizer | None

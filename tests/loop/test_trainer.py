@@ -14,7 +14,7 @@ from mnist_core.config import CONFIG, Config, read_json
 from mnist_core.errors import DeviceError, DivergedError, InputError, UsageError
 from mnist_core.loop.block import check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints
-from mnist_core.loop.hooks import EarlyStopping, Hook
+from mnist_core.loop.hooks import EarlyStopping, Hook, HookError
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
@@ -282,6 +282,32 @@ def test_a_directory_of_another_training_is_refused_and_left_alone(tmp_path: Pat
         other.fit(tmp_path)
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
     assert other.fit(tmp_path / "own").run.step == 2
+
+
+def test_a_checkpoint_of_one_training_is_no_way_into_the_directory_of_another(tmp_path: Path) -> None:
+    for name in ("mine", "yours"):
+        make(net=Linear, max_steps=2).fit(tmp_path / name)
+    before = sorted(path.stat().st_mtime_ns for path in (tmp_path / "yours").rglob("*"))
+    trainer = make(net=Linear, max_steps=4)
+    trainer.restore(tmp_path / "mine" / CHECKPOINTS / "step-00000002.npz")
+    with pytest.raises(UsageError, match="another training"):
+        trainer.fit(tmp_path / "yours")
+    assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "yours").rglob("*")) == before
+
+
+def test_what_a_run_went_back_from_is_not_gone_on_with(tmp_path: Path) -> None:
+    make(net=Linear, max_steps=6, checkpoint_every="2", keep=5).fit(tmp_path)
+    folder = tmp_path / CHECKPOINTS
+
+    class Kill(Hook):
+        def on_block(self, run: Run, log: BlockLog) -> None:
+            raise KeyError
+
+    again = make(net=Linear, max_steps=6, checkpoint_every="2", keep=5, hooks=[Kill()])
+    again.restore(folder / "step-00000002.npz")
+    with pytest.raises(HookError, match="Kill"):
+        again.fit(tmp_path)
+    assert [path.name for path in Checkpoints(folder).paths()] == ["step-00000002.npz"]
 
 
 def test_a_directory_keeps_the_configuration_that_its_checkpoints_were_made_by(tmp_path: Path) -> None:
