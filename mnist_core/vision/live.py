@@ -37,7 +37,7 @@ class Pace:
         begin = time.perf_counter()
         # What showed digits before shows them again, until the light changes.
         is_known = bool(self._page.digits) and self.frames % FRAMES_ALIKE > 0
-        page = self._page = predictor.read(frame, look=self._page.sheet.look if is_known else None)
+        page = self._page = predictor.read(frame, look=self._page.look if is_known else None)
         end = time.perf_counter()
         self._first = self._first or begin
         self._times.append(end)

@@ -3,20 +3,19 @@
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 
-from mnist_core.vision.ink import WORKING_SIDE
+from mnist_core.vision.ink import WORKING_SIDE, Look
 from mnist_core.vision.parts import THUMBNAIL, components, is_paper, stroke_width
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
 from mnist_core.vision.signs import are_bars, signs_among
 from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
 
-# Longer side, in pixels, of the copy in which the digits of a page are cut out, where ...
-PAGE_SIDE = 1152
-# ... in the small copy they are lower than this.
-CLEAR_HEIGHT = 56
+# Digits that are lower, in pixels of the copy of WORKING_SIDE, are cut out of one of PAGE_SIDE.
+CLEAR_HEIGHT, PAGE_SIDE = 56, 1152
 # What stands alone needs less certainty than a page's pieces; at a second look it needs more.
 SURE_ALONE, SURE_AGAIN = 0.8, 0.95
 # Among digits, what is less likely to be one is left out; WIDEST heights wide it needs LEAST_WIDE.
@@ -26,8 +25,8 @@ WIDEST = 1.7
 FEW, LEAST_OF_FEW = 4, 0.6
 # Heights of a paler digit, as shares of the others'.
 LEAST_FAINT, LARGEST_FAINT = 0.6, 1.6
-# The lines of squared paper look like ones: what is narrower, as a share of its height, needs such a share of
-# the others' stroke.
+# A narrow pale piece, as a share of its height, may be a line of squared paper: it must have so large a share
+# of the clear digits' stroke.
 NARROW_FAINT, LEAST_STROKE = 0.3, 0.5
 # Of a page's ink so much must be in pieces, and so many pieces must be SURE digits, at first sight and where
 # that showed none: noise, texture and text are many parts, few like digits.
@@ -45,7 +44,7 @@ class Digit:
       digit: the most probable one, of this ``probability``.
       box: x, y, width, height in the picture's pixels.
       probabilities: float32 ``[10]``, the mean over some views of the image.
-      image: uint8 ``[28, 28]``, what the network saw, a little narrower and slanted.
+      image: uint8 ``[28, 28]`` as MNIST shows digits; the network was asked about `views` of it.
     """
 
     digit: int
@@ -57,38 +56,59 @@ class Digit:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Page:
-    """What is written in a picture: its digits in reading order, and as text; and where they were seen."""
+    """What is written in a picture.
+
+    Attributes:
+      digits: in reading order.
+      text: the same, rows separated by a newline.
+      sheet: where they were seen; None where no ink can be told from paper.
+      look: how the picture was looked at to see that.
+    """
 
     digits: tuple[Digit, ...]
     text: str
     sheet: Sheet | None = None
+    look: Look | None = None
+
+    @classmethod
+    def of(cls, rows: list[list[Digit]], sheet: Sheet | None) -> Self:
+        """The page of some rows that were seen in a sheet."""
+        text = "\n".join("".join(str(one.digit) for one in row) for row in rows)
+        return cls(tuple(itertools.chain(*rows)), text, sheet, sheet and sheet.look)
+
+    @property
+    def chance(self) -> float:
+        """The probability of the first digit; 0 where there is none."""
+        return self.digits[0].probability if self.digits else 0.0
 
 
 Recognise = Callable[[list[Ink]], list[Digit]]
 
 
-def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> list[list[Digit]]:
-    """The digits of a page in reading order; nothing where there are not at least two.
+def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> Page:
+    """The digits of a page; none where there are not at least two.
 
     Args:
       again: another look at the picture showed none, so that these must be more certain.
     """
+    nothing = Page.of([], sheet)
     if max(sheet.gray.shape) < THUMBNAIL:
-        return []
+        return nothing
     if (inside := _paper(sheet)) is not None:
-        return find_rows(inside, recognise, again=again)
+        return dataclasses.replace(find_digits(inside, recognise, again=again), look=sheet.look)
     pieces, height, written = pieces_of(sheet.mask)
     if height < CLEAR_HEIGHT and max(sheet.gray.shape) > WORKING_SIDE:
         larger = sheet.larger(PAGE_SIDE)
         if larger is None:
-            return []
+            return nothing
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
     found = sum(piece.area for piece in pieces)
     pieces = [piece for piece in pieces if not sheet.shows_edge(piece.mask, piece.x, piece.y)]
     ink = sum(piece.area for piece in pieces)
-    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * (written - (found - ink)):
-        return []
+    edges = found - ink
+    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * (written - edges):
+        return nothing
 
     known: dict[Piece, Digit] = {}
 
@@ -104,16 +124,17 @@ def find_rows(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> lis
 
     pieces = _with_faint(sheet, pieces, height, confidence)
     digits = _digits(pieces, height, confidence, SURE_SHARE if again else LEAST_SHARE)
-    # A straight stroke is a one, and with a corner a seven: those of a V, say, cut or seen apart.
+    # A straight stroke reads as a 1, a bent one as a 7. Those that were seen at a second look alone, or were
+    # all cut or joined, or are level as the bars of a code count only where another digit is among them.
     may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
     if may_be_strokes and all(one.digit in (1, 7) for one in asked_once(digits)):
-        return []
+        return nothing
     rows = []
     for row in rows_of(digits, height):
         read = asked_once(row)
         signs = signs_among(row, [one.digit == 1 for one in read])
         rows.append([one for one, is_sign in zip(read, signs, strict=True) if not is_sign])
-    return rows
+    return Page.of(rows, sheet)
 
 
 def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:

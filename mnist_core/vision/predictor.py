@@ -1,6 +1,5 @@
 """Reads digits in pictures with a trained network."""
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from mnist_core.vision import engines
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.normalise import find_ink, to_mnist, views
-from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_rows
+from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_digits
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
 
@@ -54,6 +53,7 @@ class Predictor:
 
     def recognise(self, images: np.ndarray) -> np.ndarray:
         """As `probabilities`, the mean over several `views` of each image, which strangers' writing needs."""
+        check_images(images)
         shown = views(images)
         return (
             self.probabilities(shown.reshape(-1, *images.shape[1:]))
@@ -77,59 +77,55 @@ class Predictor:
         """
         gray = to_gray(image) if isinstance(image, np.ndarray) else read_image(image)
         if look:
-            sheet = Sheet.of(gray, look)
-            if rows := self._rows(sheet, single):
-                return _page(rows, sheet)
+            page = self._seen(Sheet.of(gray, look), single=single)
+            if page.digits:
+                return page
         sheets = Sheet.seen_in(gray)
         return self._likeliest(sheets) if single else self._first_that_shows_digits(sheets)
 
     def _likeliest(self, sheets: Iterator[Sheet | None]) -> Page:
         """The picture's one digit in the first look that shows it surely; without such a one, in the best."""
-        seen, others = next(sheets), filter(None, sheets)
-        rows = self._rows(seen, single=True)
+        best, others = self._seen(next(sheets), single=True), filter(None, sheets)
         # Each look takes time: none more than needed.
-        while (not rows or rows[0][0].probability < SURE_ALONE) and (sheet := next(others, None)):
-            again = self._rows(sheet, single=True)
-            if again and (not rows or again[0][0].probability > rows[0][0].probability):
-                seen, rows = sheet, again
-        return _page(rows, seen)
+        while best.chance < SURE_ALONE and (sheet := next(others, None)):
+            best = max(best, self._seen(sheet, single=True), key=lambda page: page.chance)
+        return best
 
     def _first_that_shows_digits(self, sheets: Iterator[Sheet | None]) -> Page:
         """The digits in the first look that shows some."""
-        first = next(sheets)
-        if rows := self._rows(first, single=False):
-            return _page(rows, first)
+        first = self._seen(next(sheets), single=False)
+        if first.digits:
+            return first
         for sheet in filter(None, sheets):
-            if rows := find_rows(sheet, self._recognised, again=True) or self._overlooked(sheet, first):
-                return _page(rows, sheet)
-        return _page([], first)
+            page = find_digits(sheet, self._recognised, again=True)
+            if not page.digits:
+                page = self._overlooked(sheet, first)
+            if page.digits:
+                return page
+        return first
 
-    def _rows(self, sheet: Sheet | None, single: bool) -> list[list[Digit]]:
+    def _seen(self, sheet: Sheet | None, *, single: bool) -> Page:
         """The digits of a page, or the one digit of a picture; none where nothing, or none surely, is one."""
         if sheet is None:
-            return []
-        if not single and (rows := find_rows(sheet, self._recognised)):
-            return rows
-        return self._alone(sheet, 0.0, edges=True) if single else self._alone(sheet, SURE_ALONE)
+            return Page.of([], None)
+        if single:
+            return self._alone(sheet, 0.0, edges=True)
+        page = find_digits(sheet, self._recognised)
+        return page if page.digits else self._alone(sheet, SURE_ALONE)
 
-    def _alone(self, sheet: Sheet, least: float, *, edges: bool = False) -> list[list[Digit]]:
+    def _alone(self, sheet: Sheet, least: float, *, edges: bool = False) -> Page:
         """The one digit of a picture; none where it is less likely."""
         ink = find_ink(sheet, edges=edges)
-        if ink is None:
-            return []
-        (digit,) = self._recognised([ink])
-        return [[digit]] if digit.probability >= least else []
+        digits = self._recognised([ink]) if ink else []
+        return Page.of([[one for one in digits if one.probability >= least]], sheet)
 
-    def _overlooked(self, sheet: Sheet, first: Sheet | None) -> list[list[Digit]]:
-        """One digit that the first look passed over for something else, such as the light in the middle.
-
-        Bright ink where the first look was at dark one is what that encloses, and to pass faint marks over is
-        for pages.
-        """
-        if sheet.look.past_faint:
-            return []
-        if first and first.look.dark and not sheet.look.dark:
-            return []
+    def _overlooked(self, sheet: Sheet, first: Page) -> Page:
+        """One digit that the first look passed over for something else, such as the light in the middle."""
+        # Bright ink where the first look was at dark one is what that encloses, and to pass faint marks over
+        # is for pages.
+        is_enclosed = first.look is not None and first.look.dark and not sheet.look.dark
+        if sheet.look.past_faint or is_enclosed:
+            return Page.of([], sheet)
         return self._alone(sheet, SURE_AGAIN)
 
     def _recognised(self, inks: list[Ink]) -> list[Digit]:
@@ -138,8 +134,3 @@ class Predictor:
             Digit(int(chances.argmax()), float(chances.max()), ink.box, chances, image)
             for ink, image, chances in zip(inks, images, self.recognise(images), strict=True)
         ]
-
-
-def _page(rows: list[list[Digit]], sheet: Sheet | None) -> Page:
-    text = "\n".join("".join(str(one.digit) for one in row) for row in rows)
-    return Page(tuple(itertools.chain(*rows)), text, sheet)

@@ -17,7 +17,7 @@ from mnist_core.vision.segment import Piece, distance, joined, overlap
 
 # A piece may be several digits where it is so wide, as a share of its height, and even if the network is SURE
 # that it is one. Slices are no wider than that.
-NARROW, WIDEST_SURE, WIDEST_SLICE = 0.4, 2.0, 1.6
+NARROW, WIDEST_SURE, WIDEST_SLICE = 0.6, 2.0, 1.6
 # The halves of a + are lower than digits, as a share of the page's.
 LOWEST_SLICE = 0.55
 SURE = 0.95
@@ -26,6 +26,9 @@ WIDE = 1.05
 # A slice costs so much beside its doubt, and what it is wider than WIDE_SLICE of its height, and lower than
 # LOW_SLICE of the whole. Fitted to groups of digits and to doubtful single ones of the validation images.
 SLICE, WIDE_SLICE, LOW_SLICE = 0.4, 0.85, 0.8
+# Cutting costs so much more where a piece is narrower than so many widths of a usual digit of the page: the
+# median of its SURE ones that are wider than A_ONE of their height. Fewer than FEWEST tell nothing.
+UNUSUAL, USUAL_WIDTHS, A_ONE, FEWEST = 0.4, 1.4, 0.4, 3
 # A seam through so much of a stroke's width runs through what two digits may share.
 SHARED = 0.5
 # Nats for taking what stands one above the other as one digit in two strokes.
@@ -58,13 +61,15 @@ def resolved(pieces: list[Piece], height: float, confidence: Confidence) -> list
 
     result = []
     tried = shown = 0
-    for piece, sure in zip(pieces, confidence(pieces), strict=True):
+    chances = confidence(pieces)
+    usual = _usual_width(pieces, chances)
+    for piece, sure in zip(pieces, chances, strict=True):
         aspect = piece.width / piece.height
         is_hopeless = looked_at >= MOST_SLICES or (tried >= PIECES_TRIED and shown < tried)
         if aspect <= (NARROW if sure < SURE else WIDEST_SURE) or is_hopeless:
             result.append(piece)
             continue
-        slices = _parted(piece, height, counted)
+        slices = _parted(piece, height, UNUSUAL * (piece.width < USUAL_WIDTHS * usual), counted)
         result += slices
         # A digit of one piece that is hard to read tells nothing.
         if aspect > WIDE:
@@ -104,11 +109,22 @@ def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[
     return result + [piece for i, piece in enumerate(pieces) if i not in used]
 
 
-def _parted(piece: Piece, height: float, confidence: Confidence) -> list[Piece]:
+def _usual_width(pieces: list[Piece], chances: np.ndarray) -> float:
+    """The median width, in pixels, of what is surely a digit and no one; 0 where that is little."""
+    widths = [
+        piece.width
+        for piece, chance in zip(pieces, chances, strict=True)
+        if chance >= SURE and piece.width > A_ONE * piece.height
+    ]
+    return float(np.median(widths)) if len(widths) >= FEWEST else 0.0
+
+
+def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence) -> list[Piece]:
     """The likeliest slices of a piece, perhaps the one that is the whole.
 
     Args:
       height: of the page's digits.
+      unusual: what it costs to cut the piece at all.
     """
     seams, crossed = _seams(piece.mask)
     if not seams:
@@ -127,6 +143,7 @@ def _parted(piece: Piece, height: float, confidence: Confidence) -> list[Piece]:
     # Rounding takes some probabilities beyond 1.
     doubts = np.sqrt((1 - confidence(slices)).clip(0))
     costs = doubts + [_strangeness(part, piece) for part in slices]
+    costs[0] -= unusual
     return [slices[at] for at in _cheapest(spans, costs)]
 
 

@@ -16,6 +16,7 @@ from mnist_core.data.synthetic import draw
 from mnist_core.vision import sheet
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
+from mnist_core.vision.page import PAGE_SIDE
 from mnist_core.vision.sheet import Sheet
 
 
@@ -59,10 +60,25 @@ def test_pages_that_show_no_digits_at_first_are_looked_at_again(predictor, test_
     again = []
     for picture, text in pictures("page row", 5, test_digits, seed=1):
         page, first = predictor.read(picture), Sheet.of(to_gray(picture))
-        if first is None or page.sheet.look != first.look:
+        if first is None or page.look != first.look:
             again.append(page.text == text)
     # One of them is taken for bright ink.
     assert again == [True]
+
+
+@pytest.mark.mnist
+def test_a_page_keeps_the_sheet_that_its_digits_were_cut_from(predictor, test_digits):
+    (picture, _) = next(pictures("page plain", 1, test_digits))
+    # So small that the larger copy is needed.
+    page = predictor.read(np.pad(to_gray(picture), 900, constant_values=235))
+    scale = max(page.sheet.gray.shape) / max(page.sheet.mask.shape)
+    assert max(page.sheet.mask.shape) == PAGE_SIDE
+    for digit in page.digits:
+        left, top, width, height = (
+            round((at - edge) / scale)
+            for at, edge in zip(digit.box, (page.sheet.left, page.sheet.top, 0, 0), strict=True)
+        )
+        assert page.sheet.mask[top : top + height, left : left + width].any()
 
 
 @pytest.mark.mnist
@@ -71,12 +87,12 @@ def test_a_known_way_to_look_spares_the_search_and_a_wrong_one_is_forgiven(
 ):
     made = [picture for picture, _ in pictures("photo", 6, test_digits)]
     pages = [predictor.read(picture) for picture in made]
-    wrong = [Look(not page.sheet.look.dark, 0.1) for page in pages]
+    wrong = [Look(not page.look.dark, 0.1) for page in pages]
     again = [predictor.read(picture, look=look) for picture, look in zip(made, wrong, strict=True)]
     assert sum(a.text == b.text for a, b in zip(again, pages, strict=True)) >= 5
     monkeypatch.setattr(sheet, "looks", lambda _: pytest.fail("the best look was sought"))
     for picture, page in zip(made, pages, strict=True):
-        assert predictor.read(picture, look=page.sheet.look).text == page.text
+        assert predictor.read(picture, look=page.look).text == page.text
 
 
 @pytest.mark.mnist

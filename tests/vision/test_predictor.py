@@ -76,6 +76,13 @@ def test_recognition_is_the_mean_over_views(predictor):
     assert np.allclose(predictor.recognise(images).sum(axis=1), 1, atol=1e-5)
 
 
+def test_images_of_another_kind_are_refused(predictor):
+    for images in (random_images(2) / np.float32(255), random_images(2)[:, :20], random_images(2)[0]):
+        for ask in (predictor.recognise, predictor.probabilities):
+            with pytest.raises(InputError, match="needed"):
+                ask(images)
+
+
 def test_a_view_is_narrower_or_slanted_about_the_centre():
     image = np.zeros((1, 28, 28), np.uint8)
     image[:, 4:24, 6:22] = 255
