@@ -131,11 +131,12 @@ def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence)
         return [piece]
     edges = [np.zeros(piece.height, int), *seams, np.full(piece.height, piece.width)]
     stroke = round(stroke_width(piece.mask))
-    # Both neighbours may have the stroke through which a seam runs, as the walls of two zeros are often one.
-    reaches = [{0}, *({0, stroke} if ink > SHARED else {0} for ink in crossed), {0}]
+    # Both neighbours may have the stroke through which a seam runs: the walls of two zeros are often one.
+    # To try that on both sides of a slice takes more time than it gains.
+    shared = [0, *(stroke if ink > SHARED else 0 for ink in crossed), 0]
     spans, slices = [(0, len(seams) + 1)], [piece]
     for i, j in itertools.combinations(range(len(edges)), 2):
-        for left, right in itertools.product(reaches[i], reaches[j]):
+        for left, right in sorted({(0, 0), (shared[i], 0), (0, shared[j])}):
             part = None if (i, j) == spans[0] else _slice(piece, edges[i] - left, edges[j] + right)
             if part and part.height > LOWEST_SLICE * height and part.width < WIDEST_SLICE * part.height:
                 spans.append((i, j))

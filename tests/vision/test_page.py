@@ -198,8 +198,8 @@ def test_a_page_of_writing_is_given_up_soon(predictor, monkeypatch):
     )
     for seed in range(2):
         assert predictor.read(cursive(48, seed)).text == ""
-    # Cut at each of its waves, a word gives hundreds of pieces, each of which is asked for in several views.
-    assert sum(asked) < 2 * 48 * 200
+    # Cut at each of its waves, a word gives a hundred pieces, each of which is asked for in several views.
+    assert sum(asked) < 2 * 48 * 100
 
 
 def test_a_filled_disc_is_no_zero_but_a_ring_is(predictor):

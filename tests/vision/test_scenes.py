@@ -85,7 +85,7 @@ def test_most_are_read_without_a_mistake(
     predictor: Predictor, test_digits: Split, scene: Callable[[Split, np.random.Generator], Picture]
 ) -> None:
     made = [scene(test_digits, np.random.default_rng(seed)) for seed in range(8)]
-    assert sum(predictor.read(picture).text == text for picture, text in made) >= 5
+    assert sum(predictor.read(picture).text == text for picture, text in made) >= 6
 
 
 def test_discs_go_and_what_else_is_small_or_round_stays() -> None:
