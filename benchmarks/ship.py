@@ -62,8 +62,7 @@ def ship(args: argparse.Namespace) -> None:
 
     device.choose("cpu", parts=1)
     data = load("mnist", args.data_dir)
-    held_out = len(data.train) // 12 if config.validation_size is None else config.validation_size
-    _, validation = hold_out(data.train, held_out)
+    kept, validation = hold_out(data.train, config.validation_size)
     model = _in_float32(args.run)
     factor = temperature(Evaluator(model).logits(validation.images), validation.labels)
     for variable in (model.head.kernel, model.head.bias):
@@ -77,7 +76,7 @@ def ship(args: argparse.Namespace) -> None:
     )
     write_json(args.out / runs.RESULT, result)
     with atomic_write(args.out / "CARD.md") as file:
-        file.write(_card(args.run, result, path, (len(data.train) - held_out, held_out)).encode())
+        file.write(_card(args.run, result, path, (len(kept), len(validation))).encode())
     print(
         f"{path}: accuracy {report.accuracy:.2%}, "
         f"calibration error {report.calibration_error:.3%}, temperature {factor:.3f}"
@@ -124,9 +123,8 @@ def _model_config(model: Any) -> dict[str, Any]:
 
 
 def _result(trained: dict[str, Any], model: Any, report: Any, factor: float) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for variable in model.trainable_variables:
-        digest.update(variable.numpy().astype("<f4").tobytes())
+    from mnist_core.loop.state import weights_sha256
+
     kept = ("dataset", "recipe", "model", "parameters", "epochs", "steps")
     return {
         **{name: trained[name] for name in kept},
@@ -137,7 +135,7 @@ def _result(trained: dict[str, Any], model: Any, report: Any, factor: float) -> 
         "test_loss": report.loss,
         "test_calibration_error": report.calibration_error,
         "temperature": factor,
-        "weights_sha256": digest.hexdigest(),
+        "weights_sha256": weights_sha256(model),
         "trained_weights_sha256": trained["weights_sha256"],
     }
 

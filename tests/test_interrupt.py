@@ -13,9 +13,9 @@ import pytest
 
 from mnist_core.data.split import Split
 from mnist_core.errors import InterruptedRunError
+from mnist_core.interrupt import SIGNALS, Interrupts
 from mnist_core.loop.checkpoint import Checkpoints
 from mnist_core.loop.hooks import Hook
-from mnist_core.loop.interrupt import SIGNALS, Interrupts
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
 from mnist_core.reporting.journal import Journal
@@ -27,7 +27,7 @@ Start = Callable[..., Training]
 # Busy in one call that lets go of Python's lock, as a call of the device does. It takes half an hour.
 BUSY = """
 import hashlib
-from mnist_core.loop.interrupt import Interrupts
+from mnist_core.interrupt import Interrupts
 with Interrupts():
     print("busy", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_core import export, models
-from mnist_core.device import limit_threads
+from mnist_core.device import choose, limit_threads
 from mnist_core.vision.engines import CORES
 from mnist_core.vision.predictor import Predictor
 
@@ -65,6 +65,7 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
     "ours": ours,
+    "ours as it is": ours,
     "ours, LiteRT": ours_litert,
     "model(x)": call,
     "model.predict": predict,
@@ -81,6 +82,8 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     if settings["engine"].startswith("ours"):
         limit_threads(1)
+    if settings["engine"] == "ours as it is":
+        keras.config.set_dtype_policy(choose(settings["device"], parts=CORES).precision)
     keras.utils.set_random_seed(0)
     model = models.build(models.create(settings["model"]))
     engine = ENGINES[settings["engine"]](model)

@@ -10,7 +10,7 @@ from typing import Any
 from mnist_core import cli
 from mnist_core.errors import InterruptedRunError, UsageError
 from mnist_core.imports import import_opencv, import_predictor
-from mnist_core.loop.interrupt import Interrupts
+from mnist_core.interrupt import Interrupts
 
 LEAVING = "interrupted twice: left at once; run it again"
 

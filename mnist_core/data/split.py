@@ -63,12 +63,14 @@ def check_images(images: np.ndarray, where: str = "images") -> None:
         raise InputError(f"{where}: {images.dtype} {list(images.shape)}, uint8 [n, {SIDE}, {SIDE}] needed")
 
 
-def hold_out(train: Split, size: int) -> tuple[Split, Split]:
-    """Cuts the last ``size`` images off for validation: (training, validation), as views.
+def hold_out(train: Split, size: int | None) -> tuple[Split, Split]:
+    """Cuts the last ``size`` images off for validation, a twelfth for None: (training, validation), as views.
 
     Raises:
       UsageError: no training image would be left.
     """
+    if size is None:
+        size = len(train) // 12
     count = len(train) - size
     if not 1 <= count <= len(train):
         raise UsageError(f"--validation-size must be 0 to {len(train) - 1} here, not {size}")

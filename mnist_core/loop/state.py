@@ -108,12 +108,13 @@ class TrainState:
                 "keras_convnet"
             )
 
-    def weights_sha256(self) -> str:
-        """Hash of the trainable weights in creation order, as little-endian float32."""
-        digest = hashlib.sha256()
-        for variable in self.model.trainable_variables:
-            digest.update(variable.value.numpy().astype("<f4").tobytes())
-        return digest.hexdigest()
+
+def weights_sha256(model: keras.Model) -> str:
+    """Hash of the trainable weights in creation order, as little-endian float32."""
+    digest = hashlib.sha256()
+    for variable in model.trainable_variables:
+        digest.update(variable.value.numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def check_fit(path: Path, name: str, stored: list[np.ndarray], wanted: list[tf.Variable]) -> None:

@@ -17,16 +17,16 @@ from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
 from mnist_core.data.split import Dataset, Split, hold_out
 from mnist_core.errors import DeviceError, InputError, InterruptedRunError, UsageError
 from mnist_core.files import write_json
+from mnist_core.interrupt import LEFT, Interrupts
 from mnist_core.loop import optimizers, schedule
 from mnist_core.loop.block import Block, check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
 from mnist_core.loop.hooks import Hooks, stopping_hooks
-from mnist_core.loop.interrupt import LEFT, Interrupts
 from mnist_core.loop.optimizers import Optimizer
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.schedule import Schedule
-from mnist_core.loop.state import ModelSource, TrainState
+from mnist_core.loop.state import ModelSource, TrainState, weights_sha256
 from mnist_core.loop.step import TrainStep
 from mnist_core.metrics import Report
 from mnist_core.settings import period_steps
@@ -79,10 +79,7 @@ class Trainer:
         self.device, config = device.settle(config)
         self.config = config
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
-        held_out = config.validation_size
-        train, self.validation = hold_out(
-            self.data.train, len(self.data.train) // 12 if held_out is None else held_out
-        )
+        train, self.validation = hold_out(self.data.train, config.validation_size)
         self._strategy = tf.distribute.get_strategy()
         self._plan = Plan(
             len(train),
@@ -139,7 +136,7 @@ class Trainer:
                 self._hooks.after_failure("on_end", run)
                 raise
             self._hooks("on_end", run)
-        return Result(run, report, self.state.weights_sha256())
+        return Result(run, report, weights_sha256(self.state.model))
 
     def _open(self, directory: Path | None) -> None:
         """Makes ready where the run is kept, if it is."""

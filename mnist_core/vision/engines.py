@@ -22,14 +22,14 @@ from mnist_core.errors import UsageError
 Engine = Callable[[np.ndarray], np.ndarray]
 CORES = cores()
 # For up to so many images, sharing the work among threads costs more than it saves.
-FEW = 8
+FEW = 16
 
 
 class TensorFlowEngine:
     """One traced function; many images go through it in pieces, side by side on the cores."""
 
     # Larger pieces leave the caches, and a core idle at the end.
-    LARGEST_PIECE = 32
+    LARGEST_PIECE = 128
     # A GPU shares the work among its own cores.
     GPU_PIECE = 4096
 

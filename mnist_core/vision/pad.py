@@ -5,12 +5,12 @@ import time
 import cv2
 import numpy as np
 
+from mnist_core.vision.overlay import ACCENT
 from mnist_core.vision.page import Page
 
 WIDTH, HEIGHT = 560, 400
 PEN, RUBBER = 22, 56
 PAPER, INK = 255, 0
-ACCENT = (230, 120, 30)
 
 
 class Pad:

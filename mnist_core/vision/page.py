@@ -85,6 +85,26 @@ class Page:
 Recognise = Callable[[list[Ink]], list[Digit]]
 
 
+class _Answers:
+    """What a network says of the pieces of a sheet, which is asked once about each."""
+
+    def __init__(self, sheet: Sheet, recognise: Recognise) -> None:
+        self._sheet, self._recognise = sheet, recognise
+        self._known: dict[Piece, Digit] = {}
+
+    def digits(self, pieces: list[Piece]) -> list[Digit]:
+        """The digit that each piece most likely is."""
+        unknown = [piece for piece in pieces if piece not in self._known]
+        if unknown:
+            inks = [self._sheet.cut(piece.mask, piece.x, piece.y) for piece in unknown]
+            self._known.update(zip(unknown, self._recognise(inks), strict=True))
+        return [self._known[piece] for piece in pieces]
+
+    def confidence(self, pieces: list[Piece]) -> np.ndarray:
+        """How likely that is, float ``[n]``."""
+        return np.array([digit.probability for digit in self.digits(pieces)])
+
+
 def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> Page:
     """The digits of a page; none where there are not at least two.
 
@@ -96,11 +116,30 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
         return nothing
     if (inside := _paper(sheet)) is not None:
         return dataclasses.replace(find_digits(inside, recognise, again=again), look=sheet.look)
+    sheet, pieces, height = _clear_pieces(sheet)
+    if not pieces:
+        return nothing
+    answers = _Answers(sheet, recognise)
+    pieces = _with_faint(sheet, pieces, height, answers.confidence)
+    digits = _digits(pieces, height, answers.confidence, SURE_SHARE if again else LEAST_SHARE)
+    # A straight stroke reads as a 1, a bent one as a 7. Those that were seen at a second look alone, or were
+    # all cut or joined, or are level as the bars of a code count only where another digit is among them.
+    may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
+    if may_be_strokes and all(one.digit in (1, 7) for one in answers.digits(digits)):
+        return nothing
+    return Page.of([_without_signs(row, answers.digits(row)) for row in rows_of(digits, height)], sheet)
+
+
+def _clear_pieces(sheet: Sheet) -> tuple[Sheet, list[Piece], float]:
+    """The pieces of a sheet with the sheet, perhaps larger, that they were cut from, and their height.
+
+    There are none where they can't be those of a page.
+    """
     pieces, height, written = pieces_of(sheet.mask)
     if height < CLEAR_HEIGHT and max(sheet.gray.shape) > WORKING_SIDE:
         larger = sheet.larger(PAGE_SIDE)
         if larger is None:
-            return nothing
+            return sheet, [], height
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
     found = sum(piece.area for piece in pieces)
@@ -108,33 +147,13 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
     ink = sum(piece.area for piece in pieces)
     edges = found - ink
     if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * (written - edges):
-        return nothing
+        pieces = []
+    return sheet, pieces, height
 
-    known: dict[Piece, Digit] = {}
 
-    def asked_once(some: list[Piece]) -> list[Digit]:
-        unknown = [piece for piece in some if piece not in known]
-        if unknown:
-            inks = [sheet.cut(piece.mask, piece.x, piece.y) for piece in unknown]
-            known.update(zip(unknown, recognise(inks), strict=True))
-        return [known[piece] for piece in some]
-
-    def confidence(some: list[Piece]) -> np.ndarray:
-        return np.array([digit.probability for digit in asked_once(some)])
-
-    pieces = _with_faint(sheet, pieces, height, confidence)
-    digits = _digits(pieces, height, confidence, SURE_SHARE if again else LEAST_SHARE)
-    # A straight stroke reads as a 1, a bent one as a 7. Those that were seen at a second look alone, or were
-    # all cut or joined, or are level as the bars of a code count only where another digit is among them.
-    may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
-    if may_be_strokes and all(one.digit in (1, 7) for one in asked_once(digits)):
-        return nothing
-    rows = []
-    for row in rows_of(digits, height):
-        read = asked_once(row)
-        signs = signs_among(row, [one.digit == 1 for one in read])
-        rows.append([one for one, is_sign in zip(read, signs, strict=True) if not is_sign])
-    return Page.of(rows, sheet)
+def _without_signs(row: list[Piece], read: list[Digit]) -> list[Digit]:
+    signs = signs_among(row, [one.digit == 1 for one in read])
+    return [one for one, is_sign in zip(read, signs, strict=True) if not is_sign]
 
 
 def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:

@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mnist_core.loop.interrupt import SIGNALS
+from mnist_core.interrupt import SIGNALS
 from mnist_core.vision.quiet import quiet_process
 from mnist_core.web.app import make_app
 from mnist_core.web.together import SharedPredictor

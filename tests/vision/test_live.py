@@ -189,7 +189,7 @@ def test_a_second_ctrl_c_ends_also_a_camera_that_never_answers(tmp_path):
     # A lock of C's library that is taken twice is waited for in spite of signals.
     code = (
         "import ctypes, numpy, pathlib\n"
-        "from mnist_core.loop.interrupt import Interrupts\n"
+        "from mnist_core.interrupt import Interrupts\n"
         "from mnist_core.vision.sources import Recorder\n"
         f"recorder = Recorder(pathlib.Path({str(tmp_path / 'out.avi')!r}), 25)\n"
         "recorder.write(numpy.zeros((240, 320, 3), numpy.uint8))\n"
