@@ -1,7 +1,8 @@
 """How accurate is a recipe? Trains it over seeds, each in a process of its own, and reports the mean.
 
-The score is that of the last weights on the test images, once a run; nothing is chosen by it. That of all
-networks together, by the mean of their probabilities, is given beside it.
+The score is that of the last weights, or of their moving average where the recipe keeps one, on the test
+images, once a run; nothing is chosen by it. That of all networks together, by the mean of their
+probabilities, is given beside it.
 """
 
 import argparse

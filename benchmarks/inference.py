@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import plots
-from benchmarks.harness import add_turns, contest, main, parser, ratios, shown, summary, write
+from benchmarks.harness import add_turns, contest, in_turn, main, parser, ratios, shown, summary, write
 from mnist_core.errors import UsageError, warn
 
 OURS, AS_IT_IS, LITERT = "ours", "ours as it is", "ours, LiteRT"
@@ -33,7 +33,7 @@ Times = dict[int, dict[str, list[list[float]]]]
 
 def contestants(args: argparse.Namespace) -> list[str]:
     """The ways to race: without those that aren't installed, or can't use the device."""
-    names = [OURS, AS_IT_IS, "model(x)", "model.predict", "SavedModel", *NEEDS]
+    names = [OURS, AS_IT_IS, "model(x)", "model.predict", "SavedModel", "SavedModel, one thread", *NEEDS]
     if args.only:
         names = [name for name in names if name == OURS or any(part in name for part in args.only)]
     if args.device == "gpu":
@@ -67,7 +67,7 @@ def race(args: argparse.Namespace, names: list[str]) -> Times:
                 raise RuntimeError(f"{name} gives other probabilities than ours")
         for size in args.batch_size:
             for number in range(args.rounds):
-                for name in names[:: -1 if number % 2 else 1]:
+                for name in in_turn(names, number):
                     times[size][name].append(engines[name].ask(f"[{size}, {args.seconds}]")["seconds"])
     return times
 

@@ -70,7 +70,7 @@ def growth(answers: Answers) -> dict[str, int]:
 
 def scale(answers: dict[int, Answers], work: dict[int, int]) -> dict[str, Any]:
     """Time and memory of each setting, and their exponents; ``work`` is the images that are timed."""
-    rows, sizes, costs = {}, [], []
+    rows = {}
     for size, found in answers.items():
         seconds = [work[size] / answer["images_per_second"] for answer in found]
         rows[str(size)] = {
@@ -79,11 +79,11 @@ def scale(answers: dict[int, Answers], work: dict[int, int]) -> dict[str, Any]:
             "start_seconds": found[0]["start_seconds"],
             **growth(found),
         }
-        sizes += [size] * len(seconds)
-        costs += seconds
+    # A point a size: the rounds of one process know of each other.
+    times = [row["seconds"]["median"] for row in rows.values()]
     return {
         "settings": rows,
-        "time_exponent": exponent(sizes, costs),
+        "time_exponent": exponent(list(answers), times),
         "memory_exponent": exponent(list(answers), [row["peak_resident_bytes"] for row in rows.values()]),
     }
 
@@ -118,10 +118,10 @@ def ask_data(
     entries = {name: ("sized", {**common, **one}) for name, one in {**streamed, **compared}.items()}
     epochs = {name: one["images"] // one["batch_size"] for name, one in streamed.items()}
     with contest(entries) as contestants:
-        found = take_turns(contestants, args.rounds if args.quick else 1, epochs)
+        found = take_turns(contestants, range(args.rounds if args.quick else 1), epochs)
         some = {name: contestants[name] for name in compared}
         steps = steps_for(args.seconds, some, dict.fromkeys(some, MLP["batch_size"]))
-        turns = take_turns(some, args.rounds, steps)
+        turns = take_turns(some, range(args.rounds), steps)
     by_size = {size: found[f"streaming {size}"] for size in sizes}
     return scale(by_size, dict(zip(sizes, sizes, strict=True))), compare(turns)
 
@@ -131,7 +131,7 @@ def race(settings: dict[Any, dict[str, Any]], common: dict[str, Any], args: argp
     entries = {str(name): ("sized", {**common, **one}) for name, one in settings.items()}
     sizes = {name: one["batch_size"] for name, (_, one) in entries.items()}
     with contest(entries) as contestants:
-        found = take_turns(contestants, args.rounds, steps_for(args.seconds, contestants, sizes))
+        found = take_turns(contestants, range(args.rounds), steps_for(args.seconds, contestants, sizes))
     return dict(zip(settings, found.values(), strict=True))
 
 
@@ -213,5 +213,5 @@ if __name__ == "__main__":
     )
     made.add_argument("--folder", type=Path, help="where the file is made (default: that of temporary files)")
     made.add_argument("--only", nargs="+", choices=QUESTIONS, help="some of the questions (default: all)")
-    add_turns(made, rounds=7, seconds=2.0)
+    add_turns(made, rounds=9, seconds=2.0)
     main(made, measure)

@@ -1,7 +1,7 @@
 """How much does the server carry? Many clients at a time against one that asks after each answer.
 
-The server is a process of its own, to which this one sends over the loopback: half of the clients a drawing,
-half a photo. The two loads take turns. 503 counts as an answer; any other failure ends the benchmark.
+The server is a process of its own, to which this one sends over the loopback; each client sends a drawing and
+a photo in turn. The two loads take turns. 503 counts as an answer; any other failure ends the benchmark.
 """
 
 import argparse
@@ -43,6 +43,7 @@ def measure(args: argparse.Namespace) -> None:
                 memory.append(resident_mib(process.pid))
                 turns.append(asyncio.run(load(port, clients, seconds)))
         memory.append(resident_mib(process.pid))
+        run = health(port)["run"]
     speeds = {clients: [turn["pictures_per_second"] for turn in turns] for clients, turns in found.items()}
     gain = ratios(speeds[args.clients], speeds[1])
     loads = {
@@ -54,7 +55,7 @@ def measure(args: argparse.Namespace) -> None:
         }
         for clients, turns in found.items()
     }
-    body = {"seconds": seconds, "clients": loads, "gain": gain, "server_resident_mib": memory}
+    body = {"run": run, "seconds": seconds, "clients": loads, "gain": gain, "server_resident_mib": memory}
     path = write("serve", args.json, body)
     plots.serve(loads, path.with_suffix(".png"))
     print("clients  pictures/s   p50 ms   p95 ms  per network call  statuses")

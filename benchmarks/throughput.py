@@ -116,10 +116,10 @@ def measured(
     limits: dict[str, list[float]] = {name: [] for name in roofs}
     with contest({name: ("ours", one) for name, one in made.items()}) as contestants, contest(roofs) as peaks:
         steps = steps_for(args.seconds, contestants, {name: one["batch_size"] for name, one in made.items()})
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
             for name, one in peaks.items():
                 limits[name].append(one.ask(str(args.seconds / 4))["amount_per_second"])
-            for name, (answer,) in take_turns(contestants, 1, steps).items():
+            for name, (answer,) in take_turns(contestants, [number], steps).items():
                 speeds[name].append(answer["images_per_second"])
     rows = {}
     first = next(iter(speeds.values()))
@@ -151,7 +151,7 @@ def with_reports(common: Settings, args: argparse.Namespace) -> dict[str, Any]:
     rounds = args.rounds if args.quick else REPORTS_ROUNDS
     with contest({"ours": ("ours", settings)}) as contestants:
         epoch = contestants["ours"].ready["steps_per_epoch"]
-        answers = take_turns(contestants, 2 * rounds, {"ours": epoch})["ours"]
+        answers = take_turns(contestants, range(2 * rounds), {"ours": epoch})["ours"]
     speeds = [[one["images_per_second"] for one in answers if one["reports"] == has] for has in (True, False)]
     return ratios(*speeds)
 
@@ -252,5 +252,5 @@ def print_tables(body: dict[str, Any]) -> None:
 if __name__ == "__main__":
     made = parser("throughput", __doc__)
     made.add_argument("--dataset", default="mnist", help="default: %(default)s")
-    add_turns(made, rounds=7, seconds=2.0, devices=("all", "cpu", "gpu"))
+    add_turns(made, rounds=9, seconds=2.0, devices=("all", "cpu", "gpu"))
     main(made, measure)

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "mnist_core.config",
     "Trainer": "mnist_core.loop.trainer",
-    "Result": "mnist_core.loop.trainer",
+    "Result": "mnist_core.loop.run",
     "Split": "mnist_core.data.split",
     "Dataset": "mnist_core.data.split",
     "Journal": "mnist_core.reporting.journal",

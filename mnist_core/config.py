@@ -99,7 +99,9 @@ class Config:
         group="optimisation",
         choices=("constant", "cosine", "onecycle"),
     )
-    warmup: float = setting(0.2, "share of the steps that warm up", group="optimisation", low=0, below=1)
+    warmup: float = setting(
+        0.2, "share of the steps that warm up; constant has none", group="optimisation", low=0, below=1
+    )
     momentum: float = setting(0.9, "momentum of sgd", group="optimisation", low=0, below=1)
     nesterov: bool = setting(True, "Nesterov's momentum, sgd only", group="optimisation")
     weight_decay: float = setting(

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mnist_core.errors import UsageError
 from mnist_core.randomness import current_random
 
 register = keras.saving.register_keras_serializable(package="mnist_core")
@@ -17,11 +18,20 @@ register = keras.saving.register_keras_serializable(package="mnist_core")
 
 @register
 class Dropout(keras.layers.Dropout):
-    """Dropout whose mask, inside a training step, follows from the step alone (see `randomness`)."""
+    """Dropout whose mask, inside a training step, follows from the step alone (see `randomness`).
+
+    Raises:
+      UsageError: ``noise_shape`` is given, which Keras's layer has.
+    """
+
+    def __init__(self, rate: float, noise_shape: None = None, **kwargs: Any) -> None:
+        if noise_shape is not None:
+            raise UsageError("Dropout draws for each value; use keras.layers.Dropout for a noise_shape")
+        super().__init__(rate, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         random = current_random()
-        if random is None or not training or not self.rate:
+        if random is None or not training or not 0 < self.rate < 1:
             return super().call(inputs, training=training)
         # A product is quicker than a selection, and so is its gradient.
         return inputs * (tf.cast(random.keep(inputs.shape[1:], self.rate), inputs.dtype) / (1 - self.rate))

@@ -212,12 +212,11 @@ def dataset_of(directory: Path) -> str:
 def _newest_first(log_dir: str | Path) -> list[Path]:
     # The names begin with the time, to the second; the modification time orders the rest. A name without a
     # time comes last: it was given by hand, perhaps to a copy of an old run.
-    runs: list[Path] = []
+    ages: dict[Path, tuple[str, int]] = {}
+    # One that begins in vain may be gone again meanwhile.
     with contextlib.suppress(OSError):
-        runs = [path.parent for path in Path(log_dir).glob(f"*/{CONFIG}")]
-
-    def age(path: Path) -> tuple[str, int]:
-        stamp = STAMP.match(path.name)
-        return stamp[0] if stamp else "", (path / CONFIG).stat().st_mtime_ns
-
-    return sorted(runs, key=age, reverse=True)
+        for config in Path(log_dir).glob(f"*/{CONFIG}"):
+            with contextlib.suppress(FileNotFoundError):
+                stamp = STAMP.match(config.parent.name)
+                ages[config.parent] = stamp[0] if stamp else "", config.stat().st_mtime_ns
+    return sorted(ages, key=ages.__getitem__, reverse=True)

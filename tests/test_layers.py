@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_core import layers
+from mnist_core.errors import UsageError
 from mnist_core.randomness import StepRandom, step_random
 
 RANDOM = np.random.default_rng(0)
@@ -109,6 +110,16 @@ def test_dropout_follows_from_step_and_row() -> None:
     with step_random(random(step=4)):
         assert (layer(ones, training=True).numpy() != whole).any()
     assert (second != whole).any()
+
+
+def test_dropout_of_everything_leaves_nothing() -> None:
+    with step_random(random()):
+        np.testing.assert_array_equal(layers.Dropout(1.0)(tf.ones([2, 3]), training=True), np.zeros([2, 3]))
+
+
+def test_a_shape_of_the_noise_is_refused() -> None:
+    with pytest.raises(UsageError, match="noise_shape"):
+        layers.Dropout(0.5, noise_shape=(None, 1, 4))
 
 
 def test_dropout_is_off_in_evaluation_and_keras_own_outside_of_a_step() -> None:

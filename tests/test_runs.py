@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,21 @@ def test_where_validation_may_stop_a_run_its_period_is_part_of_the_run(tmp_path:
                 runs.check_same(directory, changed)
         else:
             runs.check_same(directory, changed)
+
+
+def test_a_run_that_vanishes_while_others_are_looked_for_is_passed_over(tmp_path: Path) -> None:
+    runs.create_run(Config(log_dir=str(tmp_path)), {})
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            shutil.rmtree(runs.create_run(Config(log_dir=str(tmp_path), run_name="brief"), {}))
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(2000):
+            assert runs.find_unfinished_run(tmp_path) is not None
+    finally:
+        ended.set()
+        thread.join()

@@ -70,6 +70,7 @@ ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
     "model(x)": call,
     "model.predict": predict,
     "SavedModel": saved_model,
+    "SavedModel, one thread": saved_model,
     "LiteRT, one thread": lambda model: litert(model, 1),
     "LiteRT, all cores": lambda model: litert(model, CORES),
     "ONNX Runtime, one thread": lambda model: onnx(model, 1),
@@ -80,7 +81,7 @@ ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
 def main() -> None:
     """Answers until nobody asks for more."""
     settings = json.loads(sys.argv[1])
-    if settings["engine"].startswith("ours"):
+    if settings["engine"].startswith("ours") or settings["engine"] == "SavedModel, one thread":
         limit_threads(1)
     if settings["engine"] == "ours as it is":
         keras.config.set_dtype_policy(choose(settings["device"], parts=CORES).precision)

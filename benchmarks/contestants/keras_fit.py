@@ -46,7 +46,7 @@ def make(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[keras
 
 
 class Counter(keras.callbacks.Callback):
-    """Tells the pace of each call of the device."""
+    """Tells the pace of each call of the device. Keras waits for the loss after each, as for any callback."""
 
     def __init__(self, settings: dict[str, Any], steps: int) -> None:
         super().__init__()
@@ -57,6 +57,13 @@ class Counter(keras.callbacks.Callback):
         self._pace(self._steps, lambda: logs["loss"])
 
 
+def delivered(batches: tuple[np.ndarray, np.ndarray]) -> tf.data.Dataset:
+    """Batches by `tf.data`, two ahead; without its tuner, whose thread may hold up the end of an epoch."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_tensor_slices(batches).prefetch(2).with_options(options)
+
+
 def fit(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Keras's own loop; tuned: `tf.data` and several steps in each execution."""
     model, optimizer, loss = make(settings, arrays)
@@ -65,8 +72,7 @@ def fit(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     images, labels = batches(arrays, settings["batch_size"])
     if steps > 1:
         usable = len(images) // steps * steps
-        data = tf.data.Dataset.from_tensor_slices((images[:usable], labels[:usable]))
-        work = {"x": data.prefetch(tf.data.AUTOTUNE)}
+        work = {"x": delivered((images[:usable], labels[:usable]))}
     else:
         work = {"x": images.reshape(-1, 28, 28, 1), "y": labels.reshape(-1), "shuffle": False}
         work["batch_size"] = settings["batch_size"]
@@ -89,10 +95,10 @@ def guide(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         accuracy.update_state(labels, logits)
         mean.update_state(loss)
 
-    data = tf.data.Dataset.from_tensor_slices(batches(arrays, settings["batch_size"]))
+    data = delivered(batches(arrays, settings["batch_size"]))
     pace = Pace(settings, tf.test.experimental.sync_devices)
     while True:
-        for images, labels in data.prefetch(tf.data.AUTOTUNE):
+        for images, labels in data:
             train_step(images, labels)
             pace(1, mean.result)
 

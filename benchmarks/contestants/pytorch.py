@@ -8,16 +8,23 @@ from benchmarks.contestants.pace import Pace, batches, problem
 
 
 class Net(nn.Module):
-    """The network of Keras's MNIST example; its dense layer counts its inputs by row, column, channel."""
+    """The network of Keras's MNIST example; its dense layer counts its inputs by row, column, channel.
 
-    def __init__(self, dropout: float) -> None:
+    Args:
+      pool_first: pool before ReLU, which is the same function.
+    """
+
+    def __init__(self, dropout: float, *, pool_first: bool) -> None:
         super().__init__()
+        self.pool_first = pool_first
         self.conv1, self.conv2 = nn.Conv2d(1, 32, 3), nn.Conv2d(32, 64, 3)
         self.pool, self.drop, self.head = nn.MaxPool2d(2), nn.Dropout(dropout), nn.Linear(1600, 10)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features = self.pool(torch.relu(self.conv1(images)))
-        features = self.pool(torch.relu(self.conv2(features)))
+        features = images
+        for convolution in (self.conv1, self.conv2):
+            first, second = (self.pool, torch.relu) if self.pool_first else (torch.relu, self.pool)
+            features = second(first(convolution(features)))
         return self.head(self.drop(features.permute(0, 2, 3, 1).flatten(1)))
 
     def start(self, arrays: dict[str, np.ndarray]) -> None:
@@ -36,7 +43,7 @@ def main() -> None:
     settings, arrays = problem()
     device = "cuda" if settings["device"] == "gpu" else "cpu"
     layout = torch.channels_last if settings["channels_last"] else torch.contiguous_format
-    net = Net(settings["dropout"])
+    net = Net(settings["dropout"], pool_first=settings.get("pool_first", False))
     net.start(arrays)
     net.to(device, memory_format=layout)
     optimizer = torch.optim.SGD(net.parameters(), settings["lr"], momentum=0.9, nesterov=True, fused=True)

@@ -29,10 +29,10 @@ def serve(given: dict[str, Any], prepare: Callable[[int], Callable[[], Iterator[
     Args:
       prepare: makes all that a training with this seed needs, compiled and unused, and returns the training,
         which yields an accuracy whenever it has scored the test images. Only the training is timed; with
-        ``cold``, it is done at once, and whoever started the process times it.
+        ``cold``, it is done at once with ``cold_seed``, and whoever started the process times it.
     """
     if given["cold"]:
-        print(json.dumps(_timed(prepare(0))), flush=True)
+        print(json.dumps(_timed(prepare(given["cold_seed"]))), flush=True)
         return
     print(json.dumps({"ready": True}), flush=True)
     for seed in sys.stdin:

@@ -1,7 +1,7 @@
 """The one-epoch recipe of github.com/tuomaso/train_mnist_fast, in PyTorch.
 
 24 filters of 5x5, pooled, 32 of 3x3, pooled, 256, 10; Adam with beta1 0.7 and beta2 0.9, one cycle up to
-0.01, batches of 256 in their given order.
+0.01, batches of 256 in their given order. Its author found 99.041 % in the mean of 30 runs.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ def train(net: Net, data: torch.Tensor, labels: torch.Tensor, most: int | None =
     """One epoch, or its first steps."""
     optimizer = torch.optim.Adam(net.parameters(), betas=(0.7, 0.9))
     steps = -(-len(data) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=steps, cycle_momentum=False)
     net.train()
     for batch, truth in list(zip(data.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True))[:most]:
         optimizer.zero_grad()

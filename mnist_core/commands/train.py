@@ -23,7 +23,8 @@ from mnist_core.files import write_json
 from mnist_core.imports import import_tensorflow
 
 if TYPE_CHECKING:
-    from mnist_core.loop.trainer import Result, Trainer
+    from mnist_core.loop.run import Result
+    from mnist_core.loop.trainer import Trainer
 
 # What a result holds at least.
 KEYS = (

@@ -81,20 +81,26 @@ class Plan:
 
 
 class Feed(Protocol):
-    """Delivers blocks, and takes a step's images from one inside the graph."""
+    """Delivers blocks, and takes a step's images from one inside the graph.
+
+    What a block of K steps of B images is, the feeds say.
+    """
 
     def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
         """One element for each block, in order."""
 
-    def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def take(self, block: Any, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``rows`` of the block's ``step``."""
 
-    def shape(self, block: tf.Tensor) -> tf.Tensor:
+    def shape(self, block: Any) -> tf.Tensor:
         """int32 ``[2]``: steps in the block, images in each of them."""
 
 
 class ResidentFeed:
-    """All images stay on the device as uint8; `tf.data` delivers only which to take."""
+    """All images stay on the device as uint8; `tf.data` delivers only which to take.
+
+    A block is int32 ``[K, B]``, the numbers of the images.
+    """
 
     def __init__(self, split: Split, plan: Plan) -> None:
         self._plan = plan
@@ -120,7 +126,8 @@ class ResidentFeed:
 class StreamingFeed:
     """`tf.data` reads the images from where they lie, such as a memory-mapped file; memory stays flat.
 
-    It holds two buffers of the order's images, 51 MB each: one in use, the next being read by a thread.
+    A block is uint8 ``[K, B, 28, 28]`` and int32 ``[K, B]``, the images and their labels. The feed holds two
+    buffers of the order's images, 51 MB each: one in use, the next being read by a thread.
     """
 
     def __init__(self, split: Split, plan: Plan) -> None:

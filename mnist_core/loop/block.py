@@ -9,13 +9,16 @@ import tensorflow as tf
 
 from mnist_core.data.feed import Feed, Plan
 from mnist_core.errors import DivergedError, UsageError
+from mnist_core.loop.loss_scale import LossScale
 from mnist_core.loop.run import BlockLog
 from mnist_core.loop.step import Batch, TrainStep
 
-# Scalars of every step that must be finite; all that the reports need; and names that are the journal's own.
+# Of every step these must be finite.
 WATCHED = ("loss", "gradient_norm")
+# The reports need these.
 NEEDED = (*WATCHED, "accuracy", "error_count", "learning_rate")
-RESERVED = ("kind", "step", "epoch")
+# These are the journal's own, and the block's.
+RESERVED = ("kind", "step", "epoch", "weight_norm", "update_norm")
 
 
 class Block:
@@ -117,13 +120,18 @@ def check_finite(log: BlockLog, *, overflow_is_skipped: bool) -> None:
     """Checks the loss and gradients of every step, and the weights after the last.
 
     Args:
-      overflow_is_skipped: gradients may overflow, as such a float16 step was skipped, and harms nothing.
+      overflow_is_skipped: gradients may overflow, as such a float16 step was skipped, and harms nothing. That
+        the loss scale can help is over once it is at its least.
 
     Raises:
       DivergedError: one became NaN or infinite; the message names the step and the block.
     """
-    names = WATCHED[:1] if overflow_is_skipped else WATCHED
-    watched = {name: (log.steps, log.scalars[name]) for name in names}
+    watched = {name: (log.steps, log.scalars[name]) for name in WATCHED}
+    if overflow_is_skipped:
+        # A step of one's own may not tell its scale.
+        scale = log.scalars.get("loss_scale", np.full(len(log.steps), np.inf))
+        hopeless = scale <= LossScale.LEAST
+        watched["gradient_norm"] = log.steps[hopeless], log.scalars["gradient_norm"][hopeless]
     watched["weight_norm"] = (log.steps[-1:], np.array([log.weight_norm]))
     for name, (steps, values) in watched.items():
         bad = np.flatnonzero(~np.isfinite(values))

@@ -4,6 +4,7 @@ A file holds arrays named ``group/000`` and a JSON text ``meta``. The zip contai
 member, so a file that was cut short or changed on the disk is found out when it is read.
 """
 
+import contextlib
 import json
 import os
 import zipfile
@@ -18,6 +19,7 @@ from mnist_core.files import atomic_write
 
 FORMAT = 1
 CHECKPOINTS = "checkpoints"  # folder in the run directory
+BEST = "best.npz"
 
 
 class Checkpoints:
@@ -47,7 +49,7 @@ class Checkpoints:
         for left in self.folder.glob(".*.partial"):
             # By a writer that was killed.
             left.unlink()
-        path, best_path = self._path(step), self.folder / "best.npz"
+        path, best_path = self._path(step), self.folder / BEST
         arrays = {
             f"{group}/{i:03d}": value for group, values in groups.items() for i, value in enumerate(values)
         }
@@ -58,16 +60,27 @@ class Checkpoints:
         if best:
             self._link(best_path, path)
         for old in self.paths()[self._keep :]:
-            # A run that went back to an earlier step lies behind the files that it left.
+            # Later ones may lie there; what was just written stays all the same.
             if old != path:
                 old.unlink()
         return path
 
-    def drop_after(self, step: int) -> None:
-        """Removes those of later steps, which a run that went back would otherwise be resumed from."""
+    def go_back_to(self, step: int, best_step: int | None) -> None:
+        """Removes those of later steps, which a run that went back would otherwise be resumed from.
+
+        Args:
+          best_step: the best one then; its file becomes the best again, if it is still there.
+        """
         for path in self.paths():
             if path.name > self._path(step).name:
                 path.unlink()
+        best_path = self.folder / BEST
+        # A damaged one is nobody's.
+        with contextlib.suppress(InputError):
+            if best_path.exists() and read_checkpoint(best_path)[1]["step"] > step:
+                best_path.unlink()
+                if best_step is not None and self._path(best_step).exists():
+                    self._link(self._path(best_step), best_path)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.npz"

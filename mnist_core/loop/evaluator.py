@@ -1,4 +1,4 @@
-"""Scoring: every image exactly once, whatever the batch size, in one call of the device."""
+"""Scoring: every image exactly once, whatever the batch size, a piece of a split in a call of the device."""
 
 import math
 
@@ -13,7 +13,7 @@ from mnist_core.metrics import Report, Tally
 
 # Turned by so many degrees, clockwise, and so many times as large: the views of test-time augmentation.
 VIEWS = ((0.0, 1.0), (6.0, 1.0), (-6.0, 1.0), (0.0, 1.07), (0.0, 0.93))
-# A memory-mapped split larger than this is scored piece by piece.
+# Images in a piece: a split may be larger than the device's memory.
 PIECE = 65536
 
 

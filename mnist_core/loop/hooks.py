@@ -16,6 +16,9 @@ from mnist_core.errors import MnistCoreError, UsageError, warn
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
 
+# How the names of events begin.
+EVENTS = ("on_", "before_")
+
 
 class HookError(MnistCoreError):
     """A hook failed; the message names it."""
@@ -66,8 +69,9 @@ class Hooks:
     def __init__(self, hooks: Sequence[Any]) -> None:
         self._hooks = list(hooks)
         for hook in self._hooks:
-            if unknown := [name for name in dir(hook) if name.startswith("on_") and not hasattr(Hook, name)]:
-                known = ", ".join(name for name in vars(Hook) if name.startswith("on_"))
+            named = [name for name in dir(hook) if name.startswith(EVENTS) and callable(getattr(hook, name))]
+            if unknown := [name for name in named if not hasattr(Hook, name)]:
+                known = ", ".join(name for name in vars(Hook) if name.startswith(EVENTS))
                 raise UsageError(f"hook {type(hook).__name__} has {unknown[0]}, but the events are {known}")
 
     def __call__(self, event: str, *args: Any) -> None:

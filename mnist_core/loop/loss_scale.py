@@ -8,6 +8,8 @@ import tensorflow as tf
 class LossScale:
     """Halves the scale and skips the step when a gradient overflows; doubles it after many good steps."""
 
+    LEAST = 1.0
+
     def __init__(self, initial: float = 2.0**15, growth_steps: int = 2000) -> None:
         self.scale = tf.Variable(initial, trainable=False, dtype=tf.float32, name="loss_scale")
         self._good_steps = tf.Variable(0, trainable=False, dtype=tf.int64, name="good_steps")
@@ -29,7 +31,7 @@ class LossScale:
             self._good_steps.assign(tf.where(grown, tf.constant(0, tf.int64), self._good_steps + 1))
 
         def overflow() -> None:
-            self.scale.assign(tf.maximum(self.scale / 2, 1.0))
+            self.scale.assign(tf.maximum(self.scale / 2, self.LEAST))
             self._good_steps.assign(0)
             self.skipped.assign_add(1)
 

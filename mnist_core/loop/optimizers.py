@@ -47,6 +47,7 @@ class SGD:
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes a velocity for each variable."""
         self._weights = [variable.value for variable in variables]
+        self._constraints = [variable.constraint for variable in variables]
         self.variables = [
             tf.Variable(tf.zeros_like(weight), trainable=False, name="velocity") for weight in self._weights
         ]
@@ -57,7 +58,9 @@ class SGD:
 
     def apply(self, gradients: Sequence[tf.Tensor], learning_rate: tf.Tensor) -> None:
         """Moves the variables against ``gradients``, in the order given to `build`."""
-        for weight, velocity, gradient in zip(self._weights, self.variables, gradients, strict=True):
+        for weight, constraint, velocity, gradient in zip(
+            self._weights, self._constraints, self.variables, gradients, strict=True
+        ):
             if self.weight_decay and len(weight.shape) > 1:
                 weight.assign_sub(learning_rate * self.weight_decay * weight)
             tf.raw_ops.ResourceApplyKerasMomentum(
@@ -68,6 +71,8 @@ class SGD:
                 momentum=self.momentum,
                 use_nesterov=self.nesterov,
             )
+            if constraint is not None:
+                weight.assign(constraint(weight.read_value()))
 
 
 class KerasOptimizer:
@@ -77,7 +82,8 @@ class KerasOptimizer:
       scheduled: the loop's schedule sets its learning rate; else it keeps its own.
 
     Raises:
-      UsageError: it scales the loss, as the loop does, or already belongs to another model.
+      UsageError: it scales the loss, as the loop does, already belongs to another model, or has a schedule
+        of its own where the loop's is to set its rate.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, *, scheduled: bool = False) -> None:
@@ -85,9 +91,19 @@ class KerasOptimizer:
             raise UsageError("the loop scales the loss of mixed_float16 itself; pass the inner optimizer")
         if optimizer.built:
             raise UsageError(f"optimizer {optimizer.name} already belongs to a model; make a new one")
+        if scheduled and isinstance(
+            optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            raise UsageError(f"optimizer {optimizer.name} has a schedule of its own; leave rates= out")
         self._optimizer = optimizer
         self._scheduled = scheduled
         self.variables: list[tf.Variable] = []
+
+    @property
+    def clips(self) -> bool:
+        """Whether it clips gradients."""
+        own = self._optimizer
+        return any((own.clipnorm, own.global_clipnorm, own.clipvalue))
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes the optimizer's slots."""
@@ -109,9 +125,18 @@ class KerasOptimizer:
         self._optimizer.apply([gradient / replicas for gradient in gradients], self._weights)
 
 
-def wrapped(optimizer: Optimizer | keras.optimizers.Optimizer) -> Optimizer:
-    """One of Keras's as the loop asks for it, any other as it is."""
-    return KerasOptimizer(optimizer) if isinstance(optimizer, keras.optimizers.Optimizer) else optimizer
+def wrapped(optimizer: Optimizer | keras.optimizers.Optimizer, *, scheduled: bool) -> Optimizer:
+    """One of Keras's as the loop asks for it, any other as it is.
+
+    Args:
+      scheduled: the loop's schedule sets the rate of one of Keras's; else it keeps its own.
+
+    Raises:
+      UsageError: as `KerasOptimizer`.
+    """
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return KerasOptimizer(optimizer, scheduled=scheduled)
+    return optimizer
 
 
 def from_config(config: Config) -> Optimizer:

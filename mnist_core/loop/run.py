@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_core.config import Config
 from mnist_core.errors import UsageError
+from mnist_core.metrics import Report
 
 COUNTERS = ("step", "best", "stop_reason", "seconds", "timed_images", "timed_seconds", "evaluated_at")
 
@@ -127,3 +128,18 @@ class Run:
     def finished(self) -> bool:
         """Whether there is nothing left to train."""
         return bool(self.stop_reason) or self.step >= self.total_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+      run: its counters.
+      report: the score of the last weights, or of their average, on the test images.
+      weights_sha256: of the last trainable weights, not averaged, little-endian float32 in creation order.
+    """
+
+    run: Run
+    report: Report
+    weights_sha256: str

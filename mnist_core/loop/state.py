@@ -96,11 +96,18 @@ class TrainState:
         return self.average.applied() if self.average else contextlib.nullcontext()
 
     def _check_replicas(self, config: Config) -> None:
-        # Replicas can't meet inside a branch or a loop of the graph.
-        if self.loss_scale and isinstance(self.optimizer, optimizers.KerasOptimizer):
-            raise UsageError(
-                "--precision mixed_float16 on several replicas needs --optimizer sgd; or use mixed_bfloat16"
-            )
+        if isinstance(self.optimizer, optimizers.KerasOptimizer):
+            # Replicas can't meet inside a branch or a loop of the graph.
+            if self.loss_scale:
+                raise UsageError(
+                    "--precision mixed_float16 on several replicas needs --optimizer sgd; or use "
+                    "mixed_bfloat16"
+                )
+            if self.optimizer.clips:
+                # It would clip each replica's share of a gradient, and sum them afterwards.
+                raise UsageError(
+                    "an optimizer of Keras can't clip on several replicas; set --clip-norm in its place"
+                )
         normalised = any(isinstance(layer, layers.BatchNorm) for layer in self.model._flatten_layers())
         if normalised and config.gradient_accumulation > 1:
             raise UsageError(

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mnist_core.config import Config
 from mnist_core.data.augment import Augmentation
+from mnist_core.errors import UsageError
 from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.state import TrainState
 from mnist_core.randomness import StepRandom, step_random
@@ -48,6 +49,11 @@ class TrainStep:
 
     Everything runs on one replica's part of the batch. Gradients are weighted by that part's share and summed
     by hand over micro-batches and replicas, which gives the mean over the whole batch, however it was split.
+
+    Args:
+      config: as the trainer has settled it.
+      state: what is trained: model, optimizer, loss scale and averaged weights.
+      schedule: the learning rate of each step.
     """
 
     def __init__(
@@ -76,7 +82,9 @@ class TrainStep:
             entropy = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         else:
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
-        return tf.add_n([tf.reduce_mean(entropy), *self.model.losses])
+        # Keras has regularised an activation in its own dtype.
+        own = [tf.cast(loss, tf.float32) for loss in self.model.losses]
+        return tf.add_n([tf.reduce_mean(entropy), *own])
 
     def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
         """Gradients of the loss, times the batch's share and the loss scale, if there is one.
@@ -100,7 +108,12 @@ class TrainStep:
         return gradients, {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
 
     def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
-        """Moves the weights by gradients that are summed over all replicas.
+        """Moves the weights.
+
+        Args:
+          gradients: float32, of the whole batch: summed over parts and replicas. They still carry the loss
+            scale, if there is one.
+          step: int64 scalar, from 0; the logs count from 1.
 
         Returns:
           float32 scalars to be logged, ``gradient_norm`` and ``learning_rate`` among them.
@@ -128,17 +141,27 @@ class TrainStep:
         return scalars
 
     def __call__(self, batch: Batch, step: tf.Tensor) -> Scalars:
-        """Trains on this replica's uint8 ``batch``; returns float32 scalars of the whole batch."""
-        gradients, means = self._accumulate(batch, step)
-        gradients, means = tf.distribute.get_replica_context().all_reduce("SUM", (gradients, means))
-        if "accuracy" in means:
-            means["error_count"] = tf.round((1 - means["accuracy"]) * tf.cast(batch.size, tf.float32))
-        return {**means, **self.update(gradients, step)}
+        """Trains on this replica's uint8 ``batch``; returns float32 scalars of the whole batch.
 
-    def _accumulate(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+        Args:
+          step: int64 scalar, from 0.
+
+        Raises:
+          UsageError: a scalar of `gradients` has the name of another one.
+        """
+        whole = self.config.gradient_accumulation == 1
+        gradients, means = (self._side_by_side if whole else self._accumulated)(batch, step)
+        gradients, means = tf.distribute.get_replica_context().all_reduce("SUM", (gradients, means))
+        counts = {}
+        if "accuracy" in means:  # `Block` says what a step lacks.
+            counts["error_count"] = tf.round((1 - means["accuracy"]) * tf.cast(batch.size, tf.float32))
+        others = counts | self.update(gradients, step)
+        if taken := sorted(means.keys() & others.keys()):
+            raise UsageError(f"gradients() may not call a scalar {taken[0]}; give it another name")
+        return means | others
+
+    def _accumulated(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         """Sums gradients over micro-batches of at most ``batch_size`` images over all replicas."""
-        if self.config.gradient_accumulation == 1:
-            return self._side_by_side(batch, step)
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         micro_size = -(-self.config.batch_size // replicas)
         count = tf.shape(batch.labels)[0]
@@ -156,7 +179,7 @@ class TrainStep:
 
     def _side_by_side(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         """Sums gradients over the parts of a batch, none of which waits for another."""
-        count, parts = tf.shape(batch.labels)[0], self.config.parts or 1
+        count, parts = tf.shape(batch.labels)[0], self.config.parts
         if parts == 1:
             return self._prepared_gradients(batch, step)
         ends = [count * i // parts for i in range(parts + 1)]

@@ -1,7 +1,6 @@
 """The outer loop: evaluate, save, run a block of steps, look at it, tell the hooks; and again."""
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,27 +23,12 @@ from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
 from mnist_core.loop.hooks import Hooks, stopping_hooks
 from mnist_core.loop.optimizers import Optimizer
-from mnist_core.loop.run import BlockLog, Run
+from mnist_core.loop.run import BlockLog, Result, Run
 from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.state import ModelSource, TrainState, weights_sha256
 from mnist_core.loop.step import TrainStep
 from mnist_core.metrics import Report
 from mnist_core.settings import period_steps
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    Attributes:
-      run: its counters.
-      report: the score of the last weights, or of their average, on the test images.
-      weights_sha256: of the last trainable weights, not averaged, little-endian float32 in creation order.
-    """
-
-    run: Run
-    report: Report
-    weights_sha256: str
 
 
 class Trainer:
@@ -59,6 +43,12 @@ class Trainer:
       optimizer: a Keras optimizer to stand in for our SGD, or another `optimizers.Optimizer`.
       rates: the learning rate, float32, of each step, int64 from 0; left out, what ``config.schedule`` says.
       hooks: objects with methods of `hooks.Hook`.
+
+    Attributes:
+      config: what is done, device, parts and jit settled.
+      record: what was asked for, precision, parts and data as they turned out: the run's ``config.json``.
+      device, data, validation, state, run: what it trains on, with, and how far it is.
+      block: the compiled block; None before the first step.
 
     Raises:
       UsageError, InputError, DeviceError: something asked for is unusable.
@@ -89,16 +79,17 @@ class Trainer:
         )
         with self._placed():
             self._feed = (ResidentFeed if config.feed == "resident" else StreamingFeed)(train, self._plan)
-            self.state = self._make_state(model, optimizer)
+            self.state = self._make_state(model, optimizer, scheduled=rates is not None)
         # What auto means may change with the machine that the run goes on with.
-        self.record = given.replace(precision=self.state.precision, parts=config.parts)
+        found = {"dataset": data.name} if data else {}
+        self.record = given.replace(precision=self.state.precision, parts=config.parts, **found)
         self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
         self._step = step(config, self.state, rates or schedule.from_config(config, self.run.total_steps))
         self._evaluator = Evaluator(self.state.model, tta=config.tta)
         watched = bool(len(self.validation)) and bool(self._steps(config.eval_every))
         self._hooks = Hooks([*stopping_hooks(config, watched=watched), *hooks])
         self._checkpoints: Checkpoints | None = None
-        self._home: Path | None = None  # Where the checkpoints lie that led to this state.
+        self._restored_from: Path | None = None  # Where the checkpoints lie that led to this state.
         self.block: Block | None = None
 
     def fit(self, directory: str | Path | None = None) -> Result:
@@ -125,9 +116,9 @@ class Trainer:
                 with self._placed():
                     self._hooks("on_start", run)
                     if run.directory:
-                        # Now that no other process trains there.
+                        # The journal, if there is one, has made sure that no other process trains there.
                         write_json(run.directory / CONFIG, self.record.to_json())
-                        self._checkpoints.drop_after(run.step)
+                        self._checkpoints.go_back_to(run.step, run.best and run.best["step"])
                     self._train(interrupts)
                     report = self.evaluate(self.data.test)
                     self._hooks("on_test", run, report, self.data.test)
@@ -147,7 +138,7 @@ class Trainer:
         self.state.model_config()  # Better refused now than at the first checkpoint.
         self._checkpoints = Checkpoints(directory / CHECKPOINTS, self.config.keep)
         home, there = self._checkpoints.folder.resolve(), self._checkpoints.paths()
-        if there and self._home != home:
+        if there and self._restored_from != home:
             raise UsageError(
                 f"{directory} has the checkpoints of another training; name another directory, or "
                 "restore one of them to go on"
@@ -155,7 +146,7 @@ class Trainer:
         if not there:
             run.saved_at = -1  # What was saved elsewhere is not saved here.
             directory.mkdir(parents=True, exist_ok=True)
-        self._home = home
+        self._restored_from = home
 
     def _train(self, interrupts: Interrupts) -> None:
         # A test freezes this order: only finite weights are saved, they have been scored before, and a
@@ -175,7 +166,7 @@ class Trainer:
             if finished:
                 return
             if run.finished:
-                # A hook stopped it at this checkpoint, which doesn't know, and has had no last evaluation.
+                # A hook stopped the run while it was saved: the file lacks that, and the last evaluation.
                 run.saved_at = -1
                 continue
             log = next(blocks)
@@ -195,6 +186,7 @@ class Trainer:
         Raises:
           InputError: the file is damaged, or belongs to another network, dataset or precision; nothing was
             changed.
+          HookError: a hook can't take its state back, after all else has been restored.
         """
         groups, meta = read_checkpoint(path)
         # With --dataset auto, MNIST may have been there before and be gone now.
@@ -209,10 +201,14 @@ class Trainer:
         self.state.assign(path, groups)
         self.run.restore(meta["run"])
         self._hooks.restore(meta["hooks"])
-        self._home = Path(path).resolve().parent
+        self._restored_from = Path(path).resolve().parent
 
     def _make_state(
-        self, model: ModelSource | None, optimizer: keras.optimizers.Optimizer | Optimizer | None
+        self,
+        model: ModelSource | None,
+        optimizer: keras.optimizers.Optimizer | Optimizer | None,
+        *,
+        scheduled: bool,
     ) -> TrainState:
         config = self.config
         keras.utils.set_random_seed(config.seed)
@@ -220,7 +216,9 @@ class Trainer:
             config,
             self.device.precision,
             model or (lambda: models.create(config.model)),
-            optimizers.wrapped(optimizer) if optimizer else optimizers.from_config(config),
+            optimizers.wrapped(optimizer, scheduled=scheduled)
+            if optimizer
+            else optimizers.from_config(config),
         )
 
     def _total_steps(self) -> int:

@@ -55,7 +55,7 @@ def _fault(record: Any) -> str | None:
     if kind not in tuple(NUMBERS):
         return "its kind is none of " + ", ".join(NUMBERS)
     for name in NUMBERS[kind]:
-        # A logged step that diverged has null for its loss.
+        # A step of one's own may log what is no number, which is null in JSON.
         may_be_null = kind == "train" and name in record and name != "epoch"
         if not (isinstance(record.get(name), int | float) or (may_be_null and record[name] is None)):
             return f"{name} is not a number"

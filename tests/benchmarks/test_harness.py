@@ -93,7 +93,7 @@ def test_a_turn_has_the_steps_asked_for(tmp_path) -> None:
         steps = steps_for(0.05, contestants, {"first": 10, "second": 10})
         # A step of this contestant takes a millisecond at least.
         assert all(1 <= count <= 50 for count in steps.values())
-        turns = take_turns(contestants, 3, {"second": 7, "first": 5})
+        turns = take_turns(contestants, range(3), {"second": 7, "first": 5})
     assert [answer["steps"] for answer in turns["first"]] == [5, 5, 5]
     assert [answer["steps"] for answer in turns["second"]] == [7, 7, 7]
 

@@ -1,6 +1,7 @@
 """The growth of time and memory is measured, and nothing is left of the data made for it."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,11 @@ def test_data_of_two_sizes_are_streamed_beside_resident_ones(tmp_path: Path) -> 
     assert (result["benchmark"], result["schema"], result["device"]) == ("scaling", 2, "cpu")
     found = result["sweeps"]["data"]
     assert set(found["settings"]) == {"4096", "16384"}
-    low, high = found["time_exponent"]["interval_95"]
-    assert low <= found["time_exponent"]["exponent"] <= high
+    seconds = [row["seconds"]["median"] for row in found["settings"].values()]
+    expected = math.log(seconds[1] / seconds[0]) / math.log(16384 / 4096)
+    assert found["time_exponent"]["exponent"] == pytest.approx(expected)
+    # Of two sizes there is none.
+    assert found["time_exponent"]["interval_95"] is None
     feeds = result["feeds"]["mlp"]
     assert list(feeds) == ["resident 4096", "streaming 4096", "streaming 16384"]
     for row in [*found["settings"].values(), *feeds.values()]:

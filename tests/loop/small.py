@@ -40,15 +40,20 @@ AUGMENTED = {"shift": 2.0, "rotation": 10.0, "scale": 0.1, "shear": 0.1, "thickn
 
 
 class Linear(keras.Model):
-    """One dense layer, whose gradients a test can work out."""
+    """One dense layer, of some ``options``, whose gradients a test can work out."""
 
-    def __init__(self, regularizer: str | None = None) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__()
         self.flatten = keras.layers.Flatten()
-        self.head = keras.layers.Dense(10, kernel_regularizer=regularizer)
+        self.head = keras.layers.Dense(10, **options)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
         return self.head(self.flatten(images))
+
+
+def non_negative() -> Linear:
+    """No weight of its kernel is below 0, once it has been updated."""
+    return Linear(kernel_constraint="non_neg")
 
 
 class Noisy(keras.Model):

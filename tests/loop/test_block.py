@@ -75,13 +75,11 @@ def test_a_step_must_return_what_is_watched() -> None:
         train(net=Linear, step=Silent, max_steps=1)
 
 
-class Renaming(TrainStep):
-    """Calls a scalar as the journal calls something else."""
+@pytest.mark.parametrize("name", ["step", "weight_norm"])
+def test_a_scalar_may_not_have_a_name_of_the_journal_or_the_block(name: str) -> None:
+    class Renaming(TrainStep):
+        def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
+            return {**super().update(gradients, step), name: tf.constant(0.0)}
 
-    def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
-        return {**super().update(gradients, step), "step": tf.constant(0.0)}
-
-
-def test_a_scalar_may_not_have_a_name_of_the_journal() -> None:
-    with pytest.raises(UsageError, match="may not call a scalar step"):
+    with pytest.raises(UsageError, match=f"may not call a scalar {name}"):
         train(net=Linear, step=Renaming, max_steps=1)

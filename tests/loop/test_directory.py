@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from mnist_core.config import CONFIG, read_json
+from mnist_core.data.datasets import load
 from mnist_core.errors import DivergedError, InputError, UsageError
-from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints
+from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.hooks import Hook, HookError
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.reporting.journal import Journal
 from mnist_core.reporting.tensorboard import TensorBoard
-from mnist_core.runs import load_model
-from tests.loop.small import Linear, flat, make, train
+from mnist_core.runs import dataset_of, load_model
+from tests.loop.small import DATA, Linear, flat, make, train
 
 
 def test_a_network_that_python_trained_is_found_in_its_directory(tmp_path: Path) -> None:
@@ -92,6 +93,26 @@ def test_a_directory_keeps_the_configuration_that_its_checkpoints_were_made_by(t
     again.restore(Checkpoints(tmp_path / CHECKPOINTS).paths()[0])
     again.fit(tmp_path)
     assert read_json(tmp_path / CONFIG).keep == 7
+
+
+def test_a_directory_knows_the_data_that_were_given(tmp_path: Path) -> None:
+    make(net=Linear, max_steps=2).fit(tmp_path)
+    assert dataset_of(tmp_path) == DATA.name
+    with pytest.raises(InputError, match=DATA.name):
+        load(dataset_of(tmp_path))
+
+
+def test_the_best_goes_back_with_the_run(tmp_path: Path) -> None:
+    settings = {"net": Linear, "validation_size": 50, "eval_every": "1", "checkpoint_every": "1", "keep": 9}
+    trainer = make(**settings, lr=0.3, max_steps=6)
+    trainer.fit(tmp_path)
+    folder = tmp_path / CHECKPOINTS
+    assert trainer.run.best["step"] > 1
+    # Weights that stand still: none is better than those it went back to.
+    again = make(**settings, lr=1e-30, max_steps=6)
+    again.restore(folder / "step-00000001.npz")
+    assert again.fit(tmp_path).run.best["step"] == 1
+    assert read_checkpoint(folder / "best.npz")[1]["step"] == 1
 
 
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path: Path) -> None:

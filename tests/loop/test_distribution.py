@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_core.errors import UsageError
-from tests.loop.small import AUGMENTED, Linear, Noisy, make, weights
+from tests.loop.small import AUGMENTED, Linear, Noisy, make, non_negative, weights
 
 STEPS, TOLERANCE = 50, 1e-5
 COMMON = {"max_steps": STEPS, "steps_per_block": 25, "lr": 2e-3}
@@ -37,11 +37,15 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "digitnet": lambda: {"model": "digitnet", **DEEP, **EXTRAS},
     "keras_convnet": lambda: {"model": "keras_convnet", **DEEP, **ODD},
     "a Keras optimizer": lambda: {"keras_optimizer": keras_sgd()},
+    "a constraint": lambda: {"net": non_negative},
     "gradient accumulation": lambda: {"feed": "streaming", "batch_size": 17, "gradient_accumulation": 3},
     "mixed_float16": lambda: {"net": Linear, "precision": "mixed_float16", **EXTRAS},
 }
 REFUSED: dict[str, Callable[[], dict[str, Any]]] = {
     "fewer images than devices": lambda: {"batch_size": 1},
+    "a Keras optimizer that clips": lambda: {
+        "keras_optimizer": keras.optimizers.SGD(0.1, global_clipnorm=1.0)
+    },
     "a Keras optimizer in float16": lambda: {"precision": "mixed_float16", "optimizer": "adam"},
     "batch normalisation by micro-batches": lambda: {"net": Noisy, "gradient_accumulation": 2},
     "XLA": lambda: {"jit": "on"},
@@ -116,6 +120,10 @@ def test_two_replicas_equal_one_after_fifty_steps(case: str, results: dict[str, 
 @pytest.mark.parametrize(
     ("case", "reason"),
     [
+        (
+            "a Keras optimizer that clips",
+            "an optimizer of Keras can't clip on several replicas; set --clip-norm",
+        ),
         ("fewer images than devices", "--batch-size 1 .* is too small to be shared by 2 replicas"),
         (
             "a Keras optimizer in float16",

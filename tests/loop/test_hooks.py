@@ -89,6 +89,9 @@ def test_a_method_of_no_event_is_refused() -> None:
         Hooks([misspelt])
     with pytest.raises(UsageError, match="hook EarlyStopping has on_batch_begin"):
         Hooks([keras.callbacks.EarlyStopping()])
+    with pytest.raises(UsageError, match=r"has before_checkpoints, but the events are .*before_checkpoint"):
+        Hooks([types.SimpleNamespace(before_checkpoints=print)])
+    Hooks([types.SimpleNamespace(on_disk=False)])
 
 
 def test_hooks_are_called_in_their_order() -> None:

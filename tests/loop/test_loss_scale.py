@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_core.errors import DivergedError
 from mnist_core.loop.loss_scale import LossScale
 from mnist_core.loop.step import Scalars, TrainStep
 from tests.loop.small import Linear, Recorder, make, weights
@@ -68,6 +69,19 @@ def test_a_skipped_step_counts_but_leaves_weights_and_momentum_alone() -> None:
     # The scale logged is the one that the step's loss was multiplied by.
     assert recorder.scalars("loss_scale").tolist() == [2.0**15] * 3 + [2.0**14] * 2
     assert np.isfinite(np.concatenate([value.ravel() for value in trainer.state.arrays()["optimizer"]])).all()
+
+
+class Hopeless(TrainStep):
+    """Its gradients are NaN, whatever the scale."""
+
+    def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
+        return super().update([gradient * np.nan for gradient in gradients], step)
+
+
+def test_gradients_that_no_scale_can_help_end_the_run() -> None:
+    trainer = make(net=Linear, step=Hopeless, precision="mixed_float16", max_steps=40)
+    with pytest.raises(DivergedError, match="gradient_norm became nan at step 16, "):
+        trainer.fit()
 
 
 def test_mixed_float16_trains_as_float32_does() -> None:

@@ -10,7 +10,7 @@ from mnist_core.errors import UsageError
 from mnist_core.loop import optimizers
 from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.trainer import Trainer
-from tests.loop.small import DATA, PLAIN, Linear, Recorder, make, train
+from tests.loop.small import DATA, PLAIN, Linear, Recorder, make, non_negative, train
 
 RATE = tf.constant(0.1)
 SHAPES = ((5, 4), (4,))
@@ -89,6 +89,34 @@ def test_a_keras_optimizer_keeps_its_own_schedule() -> None:
     # Keras counts its own steps from 0, and the boundary belongs to the first part.
     expected = [0.1] * 4 + [0.02] * 2
     np.testing.assert_array_equal(recorder.scalars("learning_rate"), np.float32(expected))
+
+
+def test_a_schedule_of_ones_own_sets_the_rate_of_a_keras_optimizer() -> None:
+    recorder = Recorder()
+    Trainer(
+        Config(**PLAIN).replace(max_steps=3),
+        model=Linear,
+        data=DATA,
+        optimizer=keras.optimizers.Adam(1.0),
+        rates=lambda step: 0.25 ** (1.0 + tf.cast(step, tf.float32)),
+        hooks=[recorder],
+    ).fit()
+    np.testing.assert_array_equal(recorder.scalars("learning_rate"), [1 / 4, 1 / 16, 1 / 64])
+
+
+def test_two_schedules_are_one_too_many() -> None:
+    decaying = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 9), name="mine")
+    with pytest.raises(UsageError, match="mine has a schedule of its own; leave rates= out"):
+        Trainer(Config(**PLAIN), model=Linear, data=DATA, optimizer=decaying, rates=tf.zeros_like)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weights_keep_to_their_constraint(optimizer: str) -> None:
+    trainer = make(net=non_negative, optimizer=optimizer, max_steps=5)
+    kernel = trainer.state.model.head.kernel
+    assert kernel.value.numpy().min() < 0
+    trainer.fit()
+    assert kernel.value.numpy().min() == 0
 
 
 def test_a_run_learns_with_a_keras_optimizer() -> None:

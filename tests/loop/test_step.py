@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_core.errors import UsageError
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
 from tests.loop.small import Linear, Recorder, batch_of, make, weights
@@ -135,13 +136,23 @@ def test_a_regulariser_pulls_on_the_weights() -> None:
     regularizer = keras.regularizers.L2(0.5)
     before = make(**BARE).state.model.head.kernel.value.numpy()
     plain, _, _ = first_step()
-    pulled, recorder, probabilities = first_step(net=lambda: Linear(regularizer))
+    pulled, recorder, probabilities = first_step(net=lambda: Linear(kernel_regularizer=regularizer))
     _, labels = batch_of(pulled, 0)
     entropy = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert recorder.scalars("loss")[0] == pytest.approx(entropy + 0.5 * (before**2).sum(), rel=1e-5)
     # The gradient of 0.5 w^2 is w, and the rate is 0.01.
     moved = pulled.state.model.head.kernel.value.numpy() - plain.state.model.head.kernel.value.numpy()
     np.testing.assert_allclose(moved, -0.01 * before, atol=1e-6)
+
+
+def test_a_regulariser_of_activations_counts_in_every_precision() -> None:
+    losses, small = {}, keras.regularizers.L2(0.5)
+    for precision in ("float32", "mixed_bfloat16"):
+        _, recorder, _ = first_step(net=lambda: Linear(activity_regularizer=small), precision=precision)
+        losses[precision] = recorder.scalars("loss")[0]
+    _, plain, _ = first_step()
+    assert losses["float32"] > plain.scalars("loss")[0] + 0.1
+    assert losses["mixed_bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
 
 
 def test_a_layer_that_nothing_uses_stays_as_it_is() -> None:
@@ -181,3 +192,14 @@ def test_own_scalars_are_means_over_the_batch_however_it_is_split(split: dict[st
     _, whole, _ = first_step(step=Telling)
     for name in ("loss", "accuracy", "error_count"):
         assert recorder.scalars(name)[0] == pytest.approx(whole.scalars(name)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "error_count"])
+def test_own_scalars_may_not_have_the_name_of_another(name: str) -> None:
+    class Shadowing(TrainStep):
+        def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
+            gradients, scalars = super().gradients(batch)
+            return gradients, {**scalars, name: tf.constant(0.0)}
+
+    with pytest.raises(UsageError, match=f"may not call a scalar {name}"):
+        first_step(step=Shadowing)
