@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -107,6 +108,8 @@ def inference(results: dict[str, Any], path: Path) -> None:
     left.set_yticks(range(len(rows)), rows)
     left.invert_yaxis()
     sizes = list(map(int, results))
+    # Of more ways than the usual cycle has colours.
+    right.set_prop_cycle(color=colormaps["tab20"].colors)
     for name in rows:
         speeds = [results[size][name]["images_per_second"]["median"] for size in results]
         width = 2.5 if name.startswith("ours") else 1
