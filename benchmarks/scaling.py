@@ -112,7 +112,7 @@ def ask_data(
     small: int, large: int, common: dict[str, Any], args: argparse.Namespace
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Epochs of more and more images, then both feeds in turns."""
-    sizes = np.geomspace(small, large, 2 if args.quick else 5).round().astype(int).tolist()
+    sizes = np.geomspace(small, large, 3 if args.quick else 5).round().astype(int).tolist()
     compared = feeds(MLP, small, large)
     streamed = {f"streaming {size}": {**MLP, "images": size} for size in sizes}
     entries = {name: ("sized", {**common, **one}) for name, one in {**streamed, **compared}.items()}

@@ -153,7 +153,7 @@ def test_every_interval_is_one_of_the_committed_measurements() -> None:
     ]
     number = r"(\d[\d,]*(?:\.\d+)?)"
     shown = [re.findall(rf"{number} \[{number}, {number}\]", text) for text in (README, DETAILS)]
-    assert min(map(len, shown)) > 20
+    assert min(map(len, shown)) > 30
     for triple in itertools.chain(*shown):
         assert any(
             all(

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from benchmarks.contestants.pace import Pace, batches, problem, start
 from mnist_core import models
+from mnist_core.data.feed import prefetched
 
 
 def example(dropout: float, head: keras.layers.Layer) -> keras.Model:
@@ -57,13 +58,6 @@ class Counter(keras.callbacks.Callback):
         self._pace(self._steps, lambda: logs["loss"])
 
 
-def delivered(batches: tuple[np.ndarray, np.ndarray]) -> tf.data.Dataset:
-    """Batches by `tf.data`, two ahead; without its tuner, whose thread may hold up the end of an epoch."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return tf.data.Dataset.from_tensor_slices(batches).prefetch(2).with_options(options)
-
-
 def fit(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     """Keras's own loop; tuned: `tf.data` and several steps in each execution."""
     model, optimizer, loss = make(settings, arrays)
@@ -72,7 +66,8 @@ def fit(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     images, labels = batches(arrays, settings["batch_size"])
     if steps > 1:
         usable = len(images) // steps * steps
-        work = {"x": delivered((images[:usable], labels[:usable]))}
+        data = tf.data.Dataset.from_tensor_slices((images[:usable], labels[:usable]))
+        work = {"x": prefetched(data, 2)}
     else:
         work = {"x": images.reshape(-1, 28, 28, 1), "y": labels.reshape(-1), "shuffle": False}
         work["batch_size"] = settings["batch_size"]
@@ -95,7 +90,7 @@ def guide(settings: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         accuracy.update_state(labels, logits)
         mean.update_state(loss)
 
-    data = delivered(batches(arrays, settings["batch_size"]))
+    data = prefetched(tf.data.Dataset.from_tensor_slices(batches(arrays, settings["batch_size"])), 2)
     pace = Pace(settings, tf.test.experimental.sync_devices)
     while True:
         for images, labels in data:

@@ -1,6 +1,6 @@
 """Which images each step trains on, and their delivery to the device in blocks of steps."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -113,7 +113,7 @@ class ResidentFeed:
                 yield self._plan.indices(*block)
 
         spec = tf.TensorSpec([None, None], tf.int32)
-        return _prefetched(elements, spec, count=4)
+        return prefetched(tf.data.Dataset.from_generator(elements, output_signature=spec), 4)
 
     def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         indices = tf.gather(block[step], rows)
@@ -156,7 +156,7 @@ class StreamingFeed:
             tf.TensorSpec([None, None, height, width], tf.uint8),
             tf.TensorSpec([None, None], tf.int32),
         )
-        return _prefetched(elements, spec, count=2)
+        return prefetched(tf.data.Dataset.from_generator(elements, output_signature=spec), 2)
 
     def take(
         self, block: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, rows: tf.Tensor
@@ -168,13 +168,12 @@ class StreamingFeed:
         return tf.shape(block[1])
 
 
-def _prefetched(elements: Callable[[], Iterator[Any]], spec: Any, *, count: int) -> tf.data.Dataset:
-    """A dataset of what ``elements`` yields, ``count`` of them ahead."""
+def prefetched(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """A dataset with ``count`` of its elements ahead, and without `tf.data`'s tuner."""
     # Here is nothing to tune, and an iterator that is dropped may wait for the tuner's thread, which sleeps
     # for longer and longer: up to as long as the run took.
     options = tf.data.Options()
     options.autotune.enabled = False
-    dataset = tf.data.Dataset.from_generator(elements, output_signature=spec)
     return dataset.prefetch(count).with_options(options)
 
 

@@ -19,7 +19,7 @@ def scaling(*flags: object) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_data_of_two_sizes_are_streamed_beside_resident_ones(tmp_path: Path) -> None:
+def test_data_of_three_sizes_are_streamed_beside_resident_ones(tmp_path: Path) -> None:
     path, folder = tmp_path / "scaling.json", tmp_path / "data"
     folder.mkdir()
     done = scaling("--quick", "--json", path, "--folder", folder)
@@ -28,12 +28,13 @@ def test_data_of_two_sizes_are_streamed_beside_resident_ones(tmp_path: Path) -> 
     result = json.loads(path.read_text())
     assert (result["benchmark"], result["schema"], result["device"]) == ("scaling", 2, "cpu")
     found = result["sweeps"]["data"]
-    assert set(found["settings"]) == {"4096", "16384"}
+    assert set(found["settings"]) == {"4096", "8192", "16384"}
+    low, high = found["time_exponent"]["interval_95"]
+    assert low <= found["time_exponent"]["exponent"] <= high
+    # The sizes lie evenly, so that the line through their medians rises as its ends do.
     seconds = [row["seconds"]["median"] for row in found["settings"].values()]
-    expected = math.log(seconds[1] / seconds[0]) / math.log(16384 / 4096)
+    expected = math.log(seconds[-1] / seconds[0]) / math.log(16384 / 4096)
     assert found["time_exponent"]["exponent"] == pytest.approx(expected)
-    # Of two sizes there is none.
-    assert found["time_exponent"]["interval_95"] is None
     feeds = result["feeds"]["mlp"]
     assert list(feeds) == ["resident 4096", "streaming 4096", "streaming 16384"]
     for row in [*found["settings"].values(), *feeds.values()]:
