@@ -1,5 +1,7 @@
 """A window on the screen, where there is one."""
 
+import contextlib
+import ctypes
 import os
 import subprocess
 import sys
@@ -11,6 +13,11 @@ from mnist_core.errors import DeviceError
 
 # Qt, in which OpenCV's windows are written, talks about the fonts it lacks.
 os.environ.setdefault("QT_LOGGING_RULES", "*=false")
+# OpenCV's wheel brings a libX11-xcb of its own to the libX11 of the system. Where that one is of another
+# version, Xlib is not told that it must leave the events to Qt, and now and then takes those after which a
+# window is painted: it stays black. The one that belongs to the system's goes first, where there is one.
+with contextlib.suppress(OSError):
+    ctypes.CDLL("libX11-xcb.so.1", ctypes.RTLD_GLOBAL)
 TRIAL = "import cv2; cv2.namedWindow('trial')"
 # A display may take the connection and then never answer.
 TRIAL_SECONDS = 20

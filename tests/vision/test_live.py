@@ -1,6 +1,7 @@
 """Digits are read as they come: drawn with a mouse, in a video, in a folder; what isn't there is told."""
 
 import contextlib
+import ctypes.util
 import json
 import os
 import re
@@ -303,15 +304,40 @@ def window(screen: str, do: Callable[..., str], folder: Path, *argv: object) -> 
         )
     try:
         found = wait_until(lambda: process.poll() is not None or do("search", "--name", TITLE))
-        assert process.poll() is None, (folder / "stderr").read_text()
         # Until it shows its sheet, its place may change and what a mouse does is lost.
-        wait_until(lambda: (grab(screen) == PAPER).all(axis=2).sum() > 0.9 * WIDTH * HEIGHT, 0.1)
+        wait_until(lambda: process.poll() is not None or shows_paper(screen), 0.1)
+        assert process.poll() is None, (folder / "stderr").read_text()
         place = do("getwindowgeometry", "--shell", found.split()[-1])
         yield process, [int(re.search(rf"{axis}=(-?\d+)", place)[1]) for axis in "XY"]
     finally:
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+def test_of_many_windows_none_stays_black(screen):
+    if not ctypes.util.find_library("X11-xcb"):
+        pytest.skip("no libX11-xcb but OpenCV's own, which loses events")
+    # Each busies the machine for the others, so that events wait for the thread that reads them.
+    code = (
+        "import cv2, numpy, sys\n"
+        "from mnist_core.vision.window import Window\n"
+        "window, place = Window(sys.argv[1]), int(sys.argv[1])\n"
+        "cv2.moveWindow(window.title, 120 * (place % 10), 120 * (place // 10))\n"
+        "window.show(numpy.full((100, 100, 3), 255, numpy.uint8))\n"
+        "while True: window.wait(5)\n"
+    )
+    middles = np.array([(120 * (place // 10) + 50, 120 * (place % 10) + 50) for place in range(24)])
+    with contextlib.ExitStack() as stack:
+        for place in range(len(middles)):
+            command = [sys.executable, "-c", code, str(place)]
+            process = stack.enter_context(subprocess.Popen(command, env={**os.environ, "DISPLAY": screen}))
+            stack.callback(process.kill)
+        wait_until(lambda: bool((grab(screen)[tuple(middles.T)] == 255).all()), 0.1)
+
+
+def shows_paper(screen: str) -> bool:
+    return (grab(screen) == PAPER).all(axis=2).sum() > 0.9 * WIDTH * HEIGHT
 
 
 def grab(screen: str) -> np.ndarray:
