@@ -15,6 +15,8 @@ from mnist_core.vision.parts import square, stroke_width, without_discs, without
 FAINTEST = 0.1
 # Least threshold of faint ink, as a share of the clear one's and in 95 % quantiles of the paper.
 FAINTER, NOISE = 0.25, 1.3
+# Lines may be so much paler than the threshold of ink, as a share.
+PALER = 0.5
 # What differs so little from ink, as a share of the paper's difference, is like it: of what lies around a
 # stroke hardly anything, along an edge half.
 LIKE_INK, MOST_LIKE_INK = 0.3, 0.35
@@ -96,7 +98,7 @@ class Sheet:
         if found is None:
             return None
         tones, strength, threshold = found
-        mask = _without_lines(strength > threshold)
+        mask = _without_lines(strength, threshold)
         return cls(gray, left, top, look, tones, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
@@ -111,7 +113,7 @@ class Sheet:
             return np.zeros_like(clear)
         # Of what is left nearly all is paper, too much for a threshold between two classes.
         threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
-        return _without_lines(self.strength > threshold) * ~near
+        return _without_lines(self.strength, threshold) * ~near
 
     def inside(self, part: np.ndarray) -> Self | None:
         """The paper that a part of the copy is, without its edge; None where nothing is written on it.
@@ -189,10 +191,15 @@ class Sheet:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _without_lines(ink: np.ndarray) -> np.ndarray:
-    """uint8 [height, width] of bool: ink but that of boxes, tables, ruling and punched holes."""
+def _without_lines(strength: np.ndarray, threshold: float) -> np.ndarray:
+    """uint8 [height, width]: ink but that of boxes, tables, ruling and punched holes."""
+    ink = (strength > threshold).astype(np.uint8)
     # Ruling would take the sides of a table and leave its other lines.
-    return without_discs(without_ruling(without_frames(ink.astype(np.uint8))))
+    mask = without_frames(ink)
+    if mask is not ink:
+        # Where some boxes are, the thin lines of others may have gaps.
+        mask = mask & without_frames((strength > PALER * threshold).astype(np.uint8))
+    return without_discs(without_ruling(mask))
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:

@@ -7,12 +7,12 @@ import numpy as np
 from mnist_core.vision.segment import Piece
 
 # A sign is so much higher than a row's digits, and reaches so far beyond its neighbours, above and below
-# together. A parenthesis is bowed by so much, a share of its height. A slash leans so much more than the
-# digits, in pixels to the right for one up, and that and how much higher it is add up to so much, a share.
-# Chosen on rows of held-out training digits.
+# together. A parenthesis is bowed by so much, a share of its height. A slash leans no less to the right than
+# the digits, but for so much, in pixels for one up, and by how much it leans more and is higher than they add
+# up to so much, a share. Chosen on rows of held-out training digits.
 HIGHER, BEYOND = 1.15, 0.1
 BOWED = 0.06
-LEANING, SLASHED = 0.05, 0.45
+LEAST_LEANING, SLASHED = -0.1, 0.4
 # Bars of a code are at least so many, and their ends are level within this share of their height.
 FEWEST_BARS, LEVEL = 5, 0.02
 
@@ -35,7 +35,7 @@ def signs_among(row: Sequence[Piece], are_ones: Sequence[bool]) -> list[bool]:
     found = []
     for i, (piece, is_one, (lean, bow)) in enumerate(zip(row, are_ones, shapes, strict=True)):
         leaning, higher = lean - slant, piece.height / height
-        is_slash = 0 < i < len(row) - 1 and leaning > LEANING and leaning + higher - 1 > SLASHED
+        is_slash = 0 < i < len(row) - 1 and leaning > LEAST_LEANING and leaning + higher - 1 > SLASHED
         neighbours = [*row[max(0, i - 1) : i], *row[i + 1 : i + 2]]
         is_large = higher > HIGHER and _overshoot(piece, neighbours) > BEYOND * height
         found.append(is_one and is_large and (bow > BOWED or is_slash))

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from mnist_core.vision.frames import without_frames
+from mnist_core.vision.ink import Look, ink_strength
+from mnist_core.vision.sheet import Sheet
 
 SHAPE = (200, 300)
 
@@ -67,6 +69,33 @@ def test_holes_of_a_pixel_or_two_are_no_cells():
 def test_a_box_that_holds_only_what_it_is_joined_to_may_be_a_letter():
     mask = seven(70, y=90) | box(35)
     np.testing.assert_array_equal(without_frames(mask), mask)
+
+
+def test_beside_a_box_of_its_size_that_holds_a_digit_it_is_one():
+    holds, touched = box(10) | seven(45), box(150) | seven(185, y=90)
+    left = without_frames(holds | touched)
+    np.testing.assert_array_equal(left[:, :140], seven(45)[:, :140])
+    digit = seven(185, y=90)
+    assert not (left & ~(seven(45) | digit)).any()
+    assert (left & digit).sum() > 0.8 * digit.sum()
+    np.testing.assert_array_equal(without_frames(holds | box(150)), seven(45))
+
+
+def test_beside_a_box_of_another_size_it_stays():
+    other = box(150, width=70)
+    np.testing.assert_array_equal(without_frames(box(10) | seven(45) | other), seven(45) | other)
+
+
+def test_boxes_that_are_too_pale_to_be_whole_go_where_others_are():
+    picture = np.full(SHAPE, 255, np.uint8)
+    picture[(box(10) | seven(45) | seven(185)) > 0] = 60
+    pale = np.flatnonzero((box(150) & ~seven(185)).ravel())
+    picture.ravel()[pale] = np.where(np.arange(len(pale)) % 40 < 20, 205, 150)
+    strength, threshold = ink_strength(picture, Look(dark=True, element=0.25))[1:]
+    broken = (strength > threshold).astype(np.uint8)
+    assert (without_frames(broken)[:, 150:] & box(150)[:, 150:]).sum() > 50
+    sheet = Sheet.of(picture, Look(dark=True, element=0.25))
+    assert not (sheet.mask & ~cv2.dilate(seven(45) | seven(185), np.ones((5, 5), np.uint8))).any()
 
 
 @pytest.mark.parametrize(
