@@ -26,8 +26,9 @@ WIDE = 1.05
 # A slice costs so much beside its doubt, and what it is wider than WIDE_SLICE of its height, and lower than
 # LOW_SLICE of the whole. Fitted to groups of digits and to doubtful single ones of the validation images.
 SLICE, WIDE_SLICE, LOW_SLICE = 0.4, 0.85, 0.8
-# Cutting costs so much more where a piece is narrower than so many widths of a usual digit of the page: the
-# median of its SURE ones that are wider than A_ONE of their height. Fewer than FEWEST tell nothing.
+# Cutting costs so much more, times the square of how likely the whole is a digit, where a piece is narrower
+# than so many widths of a usual digit of the page: the median of its SURE ones that are wider than A_ONE of
+# their height. Fewer than FEWEST tell nothing.
 UNUSUAL, USUAL_WIDTHS, A_ONE, FEWEST = 0.4, 1.4, 0.4, 3
 # A seam through so much of a stroke's width runs through what two digits may share.
 SHARED = 0.5
@@ -136,7 +137,7 @@ def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence)
 
     Args:
       height: of the page's digits.
-      unusual: what it costs to cut the piece at all.
+      unusual: what it costs to cut the piece at all if it surely is a digit.
     """
     seams, crossed = _seams(piece.mask)
     if not seams:
@@ -154,9 +155,9 @@ def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence)
                 spans.append((i, j))
                 slices.append(part)
     # Rounding takes some probabilities beyond 1.
-    doubts = np.sqrt((1 - confidence(slices)).clip(0))
-    costs = doubts + [_strangeness(part, piece) for part in slices]
-    costs[0] -= unusual
+    chances = confidence(slices).clip(max=1)
+    costs = np.sqrt(1 - chances) + [_strangeness(part, piece) for part in slices]
+    costs[0] -= unusual * chances[0] ** 2
     return [slices[at] for at in _cheapest(spans, costs)]
 
 

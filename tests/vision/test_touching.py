@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mnist_core.vision import touching
+from mnist_core.vision.segment import Piece
 
 
 def zeros(count: int, apart: int) -> np.ndarray:
@@ -21,6 +22,35 @@ def zeros(count: int, apart: int) -> np.ndarray:
 @pytest.mark.parametrize("apart", [56, 57, 58])
 def test_zeros_whose_walls_are_one_stroke_are_told_apart(predictor, count, apart):
     assert predictor.read(zeros(count, apart)).text == "0" * count + "7"
+
+
+@pytest.mark.parametrize(("whole", "count"), [(0.3, 2), (0.9, 1)])
+def test_a_piece_of_usual_width_is_cut_only_where_it_is_no_digit(whole, count):
+    mask = np.zeros((60, 40), np.uint8)
+    cv2.rectangle(mask, (3, 3), (14, 56), 1, 5)
+    cv2.rectangle(mask, (24, 3), (36, 56), 1, 5)
+    cv2.line(mask, (14, 30), (24, 30), 1, 5)
+
+    def confidence(pieces: list[Piece]) -> np.ndarray:
+        return np.array(
+            [whole if piece.width > 30 else 0.97 if piece.width > 12 else 0.1 for piece in pieces]
+        )
+
+    parts = touching._parted(Piece(mask, 0, 0), 60, touching.UNUSUAL, confidence)
+    assert len(parts) == count
+    assert sum(part.area for part in parts) == pytest.approx(mask.sum(), rel=0.1)
+
+
+def test_strokes_side_by_side_are_one_digit_where_the_whole_surely_is():
+    pieces = [Piece(np.ones((50, 20), np.uint8), 0, 0), Piece(np.ones((60, 8), np.uint8), 22, 0)]
+
+    def confidence(together: float) -> touching.Confidence:
+        return lambda pieces: np.array([together if piece.width > 20 else 0.8 for piece in pieces])
+
+    assert [piece.width for piece in touching._joined(pieces, 60, confidence(0.99))] == [30]
+    assert touching._joined(pieces, 60, confidence(0.9)) == pieces
+    apart = [pieces[0], Piece(pieces[1].mask, 30, 0)]
+    assert touching._joined(apart, 60, confidence(0.99)) == apart
 
 
 def test_the_cheapest_of_all_ways_is_found():
