@@ -16,10 +16,11 @@ from benchmarks import plots
 from benchmarks.harness import add_turns, contest, in_turn, main, parser, ratios, shown, summary, write
 from mnist_core.errors import UsageError, warn
 
-OURS, AS_IT_IS, LITERT = "ours", "ours as it is", "ours, LiteRT"
+OURS, AS_IT_IS = "ours", "ours as it is"
 # What else each way needs to be installed.
 NEEDS = {
-    LITERT: ("ai_edge_litert",),
+    "ours, LiteRT": ("ai_edge_litert",),
+    "ours, ONNX": ("tf2onnx", "onnxruntime"),
     "LiteRT, one thread": ("ai_edge_litert",),
     "LiteRT, all cores": ("ai_edge_litert",),
     "ONNX Runtime, one thread": ("tf2onnx", "onnxruntime"),

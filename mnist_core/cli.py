@@ -114,10 +114,10 @@ def add_engine_argument(parser: argparse.ArgumentParser) -> None:
     """Adds ``--engine``, which says what computes a predictor's answers."""
     parser.add_argument(
         "--engine",
-        choices=("tensorflow", "litert"),
+        choices=("tensorflow", "litert", "onnx"),
         default="tensorflow",
-        help="what computes; litert is quicker for single digits and needs the extra [litert] "
-        "(default: %(default)s)",
+        help="what computes; litert is quicker for single digits, onnx for many in float32, with the extras "
+        "[litert] and [onnx] (default: %(default)s)",
     )
 
 

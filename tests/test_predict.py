@@ -92,14 +92,15 @@ def test_names_that_are_no_files_and_folders_that_may_not_be_entered_are_listed(
     assert all(cause in image["message"].lower() for cause, image in zip(causes, images, strict=True))
 
 
-def test_both_engines_read_alike(log_dir, tmp_path, capsys):
-    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed: -e '.[litert]'")
+@pytest.mark.parametrize(("engine", "package"), [("litert", "ai_edge_litert"), ("onnx", "onnxruntime")])
+def test_all_engines_read_alike(log_dir, tmp_path, capsys, engine, package):
+    pytest.importorskip(package, reason=f"it is not installed: -e '.[{engine}]'")
     path = picture(tmp_path / "three.png", 3)
     flags = ["--log-dir", log_dir, "--json", path]
-    found = [call(capsys, "predict", "--engine", name, *flags).json() for name in ("tensorflow", "litert")]
+    found = [call(capsys, "predict", "--engine", name, *flags).json() for name in ("tensorflow", engine)]
     (one,), (other,) = (answer["images"][0]["digits"] for answer in found)
     assert (one["digit"], one["box"]) == (other["digit"], other["box"])
-    # The run may have been trained in bfloat16, which LiteRT doesn't compute in.
+    # The run may have been trained in bfloat16, which others than TensorFlow don't compute in.
     assert one["probability"] == pytest.approx(other["probability"], abs=0.02)
 
 

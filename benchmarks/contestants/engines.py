@@ -23,9 +23,9 @@ def ours(model: keras.Model) -> Engine:
     return Predictor(model=model).probabilities
 
 
-def ours_litert(model: keras.Model) -> Engine:
-    """The `Predictor` of this project with LiteRT as its engine."""
-    return Predictor(model=model, engine="litert").probabilities
+def ours_with(engine: str) -> Callable[[keras.Model], Engine]:
+    """The `Predictor` of this project with another engine than TensorFlow."""
+    return lambda model: Predictor(model=model, engine=engine).probabilities
 
 
 def call(model: keras.Model) -> Engine:
@@ -66,7 +66,8 @@ def scaled(images: np.ndarray) -> np.ndarray:
 ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
     "ours": ours,
     "ours as it is": ours,
-    "ours, LiteRT": ours_litert,
+    "ours, LiteRT": ours_with("litert"),
+    "ours, ONNX": ours_with("onnx"),
     "model(x)": call,
     "model.predict": predict,
     "SavedModel": saved_model,

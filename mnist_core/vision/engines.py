@@ -85,7 +85,29 @@ class LiteRTEngine:
         return np.concatenate([found, *rest])
 
 
-ENGINES: dict[str, Callable[[keras.Model], Engine]] = {"tensorflow": TensorFlowEngine, "litert": LiteRTEngine}
+class ONNXEngine:
+    """The network, converted to ONNX, in float32: the quickest in float32 for some ten images or more.
+
+    Raises:
+      UsageError: ONNX Runtime or tf2onnx is not installed.
+    """
+
+    # What the layers give of all of many images would fill the memory.
+    PIECE = 128
+
+    def __init__(self, model: keras.Model) -> None:
+        self._run = export.open_onnx(export.to_onnx(export.probabilities(model, float32=True)), CORES)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        # ONNX Runtime itself shares the work for a piece among the cores.
+        return _side_by_side([self._run], images, self.PIECE)
+
+
+ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
+    "tensorflow": TensorFlowEngine,
+    "litert": LiteRTEngine,
+    "onnx": ONNXEngine,
+}
 
 
 def create(name: str, model: keras.Model) -> Engine:

@@ -20,10 +20,11 @@ from mnist_core.loop.state import dtype_policy
 from mnist_core.vision import engines
 from tests.invoke import spawn
 
+NEEDS = {"tensorflow": "tensorflow", "litert": "ai_edge_litert", "onnx": "onnxruntime"}
 NAMES = [
     name
-    if name == "tensorflow" or importlib.util.find_spec("ai_edge_litert")
-    else pytest.param(name, marks=pytest.mark.skip(reason="LiteRT is not installed: -e '.[litert]'"))
+    if importlib.util.find_spec(NEEDS[name])
+    else pytest.param(name, marks=pytest.mark.skip(reason=f"it is not installed: -e '.[{name}]'"))
     for name in engines.ENGINES
 ]
 # None, one, few, a full piece of LiteRT's, one more, pieces of different lengths, many pieces.
@@ -112,7 +113,7 @@ def test_a_network_of_half_precision_is_served_and_stays_as_it_is(name: str, net
     before = expected(half, images)
     found = engines.create(name, half)(images)
     assert np.allclose(found.sum(axis=1), 1, atol=1e-5)
-    # LiteRT computes in float32 whatever the network does; TensorFlow as the network does.
+    # TensorFlow computes as the network does, the others in float32 whatever that does.
     reference, near = (before, 3e-2) if name == "tensorflow" else (expected(network, images), 2e-6)
     np.testing.assert_allclose(found, reference, atol=near)
     np.testing.assert_array_equal(expected(half, images), before)
@@ -214,12 +215,13 @@ def test_a_fork_computes_with_threads_of_its_own() -> None:
 
 
 def test_an_engine_that_is_not_there_is_named(network, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="tensorflow, litert, not 'abacus'"):
+    with pytest.raises(UsageError, match="tensorflow, litert, onnx, not 'abacus'"):
         engines.create("abacus", network)
     # What an import finds where the package is missing.
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(UsageError, match=r"pip install .*\[litert\]"):
-        engines.create("litert", network)
+    for name, package in (("litert", "ai_edge_litert.interpreter"), ("onnx", "tf2onnx.convert")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(UsageError, match=rf"pip install .*\[{name}\]"):
+            engines.create(name, network)
 
 
 def test_the_flag_offers_every_engine() -> None:
