@@ -14,7 +14,7 @@ LEAST_CELL, SMALLEST_CELL = 12, 0.03
 THICKEST_LINE = 0.25
 # Shares of a cell's height: what is written in it, and what lines that are gone leave of strokes.
 WRITTEN = 0.3
-# Boxes of one form differ by so much in width and in height, as a share.
+# The sides of one form's boxes differ by less than this share.
 ALIKE = 0.08
 
 
@@ -29,23 +29,23 @@ def without_frames(mask: np.ndarray) -> np.ndarray:
     parents = tree[0, :, 3].tolist()
     is_hole: list[bool] = []
     cells: set[int] = set()
-    written: set[int] = set()
+    written_in: set[int] = set()
     # Parts lie in holes and holes in parts; what lies in something comes after it.
     for at, parent in enumerate(parents):
         is_hole.append(parent >= 0 and not is_hole[parent])
         if is_hole[at] and _is_cell(outlines[at], outlines[parent], mask.shape):
             cells.add(at)
         elif parent in cells and _height(outlines[at]) > WRITTEN * _height(outlines[parent]):
-            written.add(parent)
-    if not written:
+            written_in.add(parent)
+    if not written_in:
         return mask
     # A digit that touches its box is no part within it: other boxes tell that this is one.
-    sizes = np.array([_size(outlines[cell]) for cell in written])
-    holding = {parents[cell] for cell in cells if cell in written or _is_one_of(outlines[cell], sizes)}
+    sizes = np.array([_size(outlines[cell]) for cell in written_in])
+    frames = {parents[cell] for cell in cells if cell in written_in or _is_box_of(outlines[cell], sizes)}
     labels, stats = components(mask)
     at_border = reaches_border(stats, mask.shape)
     result = mask.copy()
-    for part in holding:
+    for part in frames:
         x, y = outlines[part][0, 0]
         number = labels[y, x]
         if not at_border[number - 1]:
@@ -61,9 +61,11 @@ def _height(outline: np.ndarray) -> int:
     return cv2.boundingRect(outline)[3]
 
 
-def _is_one_of(hole: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether the outline of a hole is of one of the ``sizes`` [n, 2], as `_size` gives them."""
-    return bool((np.abs(_size(hole) / sizes - 1) < ALIKE).all(axis=1).any())
+def _is_box_of(hole: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether the outline of a hole is rectangular, as no 0 is, and of one of the ``sizes`` [n, 2]."""
+    size = _size(hole)
+    is_alike = (np.abs(size / sizes - 1) < ALIKE).all(axis=1).any()
+    return bool(is_alike) and cv2.contourArea(hole) > RECTANGULAR * size.prod()
 
 
 def _size(outline: np.ndarray) -> np.ndarray:

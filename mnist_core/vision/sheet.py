@@ -15,7 +15,7 @@ from mnist_core.vision.parts import square, stroke_width, without_discs, without
 FAINTEST = 0.1
 # Least threshold of faint ink, as a share of the clear one's and in 95 % quantiles of the paper.
 FAINTER, NOISE = 0.25, 1.3
-# Lines may be so much paler than the threshold of ink, as a share.
+# Lines of boxes may be so much paler than the threshold of ink, as a share.
 PALER = 0.5
 # What differs so little from ink, as a share of the paper's difference, is like it: of what lies around a
 # stroke hardly anything, along an edge half.
@@ -98,7 +98,7 @@ class Sheet:
         if found is None:
             return None
         tones, strength, threshold = found
-        mask = _without_lines(strength, threshold)
+        mask = _without_lines(_without_pale_frames(strength, threshold))
         return cls(gray, left, top, look, tones, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
@@ -113,7 +113,7 @@ class Sheet:
             return np.zeros_like(clear)
         # Of what is left nearly all is paper, too much for a threshold between two classes.
         threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
-        return _without_lines(self.strength, threshold) * ~near
+        return _without_lines((self.strength > threshold).astype(np.uint8)) * ~near
 
     def inside(self, part: np.ndarray) -> Self | None:
         """The paper that a part of the copy is, without its edge; None where nothing is written on it.
@@ -191,15 +191,28 @@ class Sheet:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _without_lines(strength: np.ndarray, threshold: float) -> np.ndarray:
-    """uint8 [height, width]: ink but that of boxes, tables, ruling and punched holes."""
-    ink = (strength > threshold).astype(np.uint8)
+def _without_lines(ink: np.ndarray) -> np.ndarray:
+    """uint8 [height, width], 1 where there is ink, but that of boxes, tables, ruling and punched holes."""
     # Ruling would take the sides of a table and leave its other lines.
-    mask = without_frames(ink)
-    if mask is not ink:
-        # Where some boxes are, the thin lines of others may have gaps.
-        mask = mask & without_frames((strength > PALER * threshold).astype(np.uint8))
-    return without_discs(without_ruling(mask))
+    return without_discs(without_ruling(without_frames(ink)))
+
+
+def _without_pale_frames(strength: np.ndarray, threshold: float) -> np.ndarray:
+    """uint8 [height, width], 1 where there is ink, without boxes that have gaps, where others have none.
+
+    Args:
+      strength: float32 [height, width].
+      threshold: what is above it is ink.
+    """
+    ink = (strength > threshold).astype(np.uint8)
+    whole = ink & ~without_frames(ink)
+    if not whole.any():
+        return ink
+    paler = max(PALER * threshold, NOISE * float(np.quantile(strength[ink == 0], 0.95)))
+    # Within a whole box a paler rim may join what is written to the lines.
+    outlines, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    done = cv2.drawContours(np.zeros_like(ink), outlines, -1, 1, cv2.FILLED)
+    return ink & (without_frames((strength > paler).astype(np.uint8)) | done)
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:

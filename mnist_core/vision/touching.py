@@ -32,9 +32,10 @@ SLICE, WIDE_SLICE, LOW_SLICE = 0.4, 0.85, 0.8
 UNUSUAL, USUAL_WIDTHS, A_ONE, FEWEST = 0.4, 1.4, 0.4, 3
 # A seam through so much of a stroke's width runs through what two digits may share.
 SHARED = 0.5
-# Nats for taking what stands one above the other as one digit in two strokes. Of what stands side by side, so
-# many heights apart, the whole must be SURE to be one: the two strokes of a 4 look like a 6 and a 1.
-BROKEN, BESIDE = 0.7, 0.1
+# What overlaps by more than ABOVE stands one above the other; by more than RIGHT_ABOVE it is one digit in two
+# strokes the more likely, by so many nats. Side by side, so many heights apart, the whole must be SURE to be
+# one: the two strokes of a 4 look like a 6 and a 1.
+ABOVE, RIGHT_ABOVE, BROKEN, BESIDE = 0.3, 0.6, 0.7, 0.1
 # Seams at most, and how far apart they are in the mean, as a share of the height.
 MOST_SEAMS, SEAMS_APART = 14, 0.1
 # Words are as wide as touching digits. Where so many pieces showed fewer SURE digits than they are, or so
@@ -89,17 +90,19 @@ def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[
         for i, a in enumerate(pieces)
         for j, b in enumerate(pieces[:i])
         if not (sure[i] and sure[j])
-        and distance(a, b) < (0.3 if overlap(a, b) > 0.3 else BESIDE) * height
+        and distance(a, b) < (0.3 if overlap(a, b) > ABOVE else BESIDE) * height
         and joined(a, b).height < 1.6 * height
     ]
     if not pairs:
         return pieces
     wholes = [joined(pieces[i], pieces[j]) for i, j in pairs]
-    alone, together = np.log(chances), np.log(confidence(wholes))
-    gains = [
-        gain - alone[i] - alone[j] + _likely_joined(overlap(pieces[i], pieces[j]), gain)
-        for (i, j), gain in zip(pairs, together, strict=True)
-    ]
+    alone, together = np.log(chances), confidence(wholes)
+    gains = []
+    for (i, j), chance in zip(pairs, together, strict=True):
+        share = overlap(pieces[i], pieces[j])
+        is_likely = share > ABOVE or chance >= SURE
+        gain = np.log(chance) - alone[i] - alone[j] + (BROKEN if share > RIGHT_ABOVE else 0.0)
+        gains.append(gain if is_likely else 0.0)
     used: set[int] = set()
     result = []
     for at in np.argsort(gains)[::-1]:
@@ -108,18 +111,6 @@ def _joined(pieces: list[Piece], height: float, confidence: Confidence) -> list[
             used |= pair
             result.append(wholes[at])
     return result + [piece for i, piece in enumerate(pieces) if i not in used]
-
-
-def _likely_joined(share: float, together: float) -> float:
-    """Nats for taking two pieces as one digit.
-
-    Args:
-      share: their `overlap`.
-      together: the logarithm of how likely that digit is.
-    """
-    if share > 0.6:
-        return BROKEN
-    return 0.0 if share > 0.3 or together >= np.log(SURE) else -np.inf
 
 
 def _usual_width(pieces: list[Piece], chances: np.ndarray) -> float:

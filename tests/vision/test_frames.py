@@ -86,6 +86,28 @@ def test_beside_a_box_of_another_size_it_stays():
     np.testing.assert_array_equal(without_frames(box(10) | seven(45) | other), seven(45) | other)
 
 
+def test_thin_zeros_beside_one_that_holds_something_are_no_boxes():
+    zeros = np.zeros(SHAPE, np.uint8)
+    for x in (60, 150, 240):
+        cv2.ellipse(zeros, (x, 100), (30, 45), 0, 0, 360, 1, 3)
+    left = without_frames(zeros | drawn(([(150, 80), (150, 120)], 4)))
+    np.testing.assert_array_equal(left[:, :100], zeros[:, :100])
+    np.testing.assert_array_equal(left[:, 200:], zeros[:, 200:])
+
+
+@pytest.mark.parametrize(("gap", "blur"), [(2, 0.8), (3, 1.5), (4, 2.0)])
+def test_what_stands_close_to_the_line_of_a_table_stays(gap, blur):
+    picture = np.full((220, 360), 255, np.uint8)
+    for x in (30, 130, 230):
+        cv2.rectangle(picture, (x, 30), (x + 100, 190), 60, 3)
+        cv2.ellipse(picture, (x + 60, 110), (22, 38), 0, 0, 360, 60, 6)
+    x = 134 + gap
+    picture[65:155, 133:225] = 255
+    picture[65:155, x : x + 6] = 60
+    sheet = Sheet.of(cv2.GaussianBlur(picture, (0, 0), blur))
+    assert sheet.mask[70:150, x + 1 : x + 5].mean() > 0.9
+
+
 def test_boxes_that_are_too_pale_to_be_whole_go_where_others_are():
     picture = np.full(SHAPE, 255, np.uint8)
     picture[(box(10) | seven(45) | seven(185)) > 0] = 60

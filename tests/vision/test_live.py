@@ -329,11 +329,16 @@ def test_of_many_windows_none_stays_black(screen):
     )
     middles = np.array([(120 * (place // 10) + 50, 120 * (place % 10) + 50) for place in range(24)])
     with contextlib.ExitStack() as stack:
+        processes = []
         for place in range(len(middles)):
             command = [sys.executable, "-c", code, str(place)]
             process = stack.enter_context(subprocess.Popen(command, env={**os.environ, "DISPLAY": screen}))
             stack.callback(process.kill)
-        wait_until(lambda: bool((grab(screen)[tuple(middles.T)] == 255).all()), 0.1)
+            processes.append(process)
+        wait_until(
+            lambda: (grab(screen)[tuple(middles.T)] == 255).all() or any(one.poll() for one in processes), 0.1
+        )
+        assert [one.poll() for one in processes] == [None] * len(processes)
 
 
 def shows_paper(screen: str) -> bool:

@@ -49,10 +49,18 @@ def test_the_slashes_of_a_date_are_signs(height, lean, slant):
         pytest.param(60, 0.3, 0.0, id="leaning ones"),
         pytest.param(78, 0.0, 0.0, id="high ones"),
         pytest.param(90, -0.3, 0.1, id="ones that lean the other way"),
+        pytest.param(90, 0.0, 0.0, id="very high ones, upright"),
     ],
 )
 def test_ones_of_other_hands_stay(height, lean, slant):
     assert not any(signs_among(date(height, lean, slant), DATE))
+
+
+@pytest.mark.parametrize("text", ["01010", "20131415", "10001000", "00100100"])
+def test_high_ones_that_lean_as_the_digits_do_stay_where_they_part_no_date(text):
+    ones = [sign == "1" for sign in text]
+    row = [stroke(at, 90, 0.2) if is_one else zero(at, 0.2) for at, is_one in enumerate(ones)]
+    assert any(signs_among(row, ones)) == (text == "00100100")
 
 
 def test_one_stroke_alone_is_a_large_one():
