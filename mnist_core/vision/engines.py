@@ -92,15 +92,17 @@ class ONNXEngine:
       UsageError: ONNX Runtime or tf2onnx is not installed.
     """
 
-    # What the layers give of all of many images would fill the memory.
-    PIECE = 128
+    # More leave the caches, and what the layers give of very many would fill the memory.
+    LARGEST_PIECE = 128
 
     def __init__(self, model: keras.Model) -> None:
-        self._run = export.open_onnx(export.to_onnx(export.probabilities(model, float32=True)), CORES)
+        content = export.to_onnx(export.probabilities(model, float32=True))
+        self._on_all_cores, self._on_one = (export.open_onnx(content, threads) for threads in (CORES, 1))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        # ONNX Runtime itself shares the work for a piece among the cores.
-        return _side_by_side([self._run], images, self.PIECE)
+        if 0 < len(images) <= self.LARGEST_PIECE:
+            return self._on_all_cores(images)
+        return _side_by_side([self._on_one] * CORES, images, self.LARGEST_PIECE)
 
 
 ENGINES: dict[str, Callable[[keras.Model], Engine]] = {
