@@ -12,15 +12,14 @@ from mnist_core.vision.parts import THUMBNAIL, components, is_paper, stroke_widt
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Box, Ink, Sheet
 from mnist_core.vision.signs import are_bars, signs_among
-from mnist_core.vision.touching import SURE, WIDE, Confidence, resolved
+from mnist_core.vision.touching import LEAST_PROBABILITY, SURE, WIDE, Confidence, resolved
 
 # Digits that are lower, in pixels of the copy of WORKING_SIDE, are cut out of one of PAGE_SIDE.
 CLEAR_HEIGHT, PAGE_SIDE = 56, 1152
 # What stands alone needs less certainty than a page's pieces; at a second look it needs more.
 SURE_ALONE, SURE_AGAIN = 0.8, 0.95
-# Among digits, what is less likely to be one is left out; WIDEST heights wide it needs LEAST_WIDE.
-LEAST_PROBABILITY, LEAST_WIDE = 0.4, 0.7
-WIDEST = 1.7
+# WIDEST heights wide a digit needs LEAST_WIDE, not LEAST_PROBABILITY.
+WIDEST, LEAST_WIDE = 1.7, 0.7
 # Fewer pieces than FEW must all be so likely.
 FEW, LEAST_OF_FEW = 4, 0.6
 # Heights of a paler digit, as shares of the others'.

@@ -26,9 +26,11 @@ WIDE = 1.05
 # A slice costs so much beside its doubt, and what it is wider than WIDE_SLICE of its height, and lower than
 # LOW_SLICE of the whole. Fitted to groups of digits and to doubtful single ones of the validation images.
 SLICE, WIDE_SLICE, LOW_SLICE = 0.4, 0.85, 0.8
-# Cutting costs so much more, times the square of how likely the whole is a digit, where a piece is narrower
-# than so many widths of a usual digit of the page: the median of its SURE ones that are wider than A_ONE of
-# their height. Fewer than FEWEST tell nothing.
+# Among digits, what is less likely to be one is left out.
+LEAST_PROBABILITY = 0.4
+# Cutting what else would be read as a digit costs so much more where it is narrower than so many widths of a
+# usual digit of the page: the median of its SURE ones that are wider than A_ONE of their height. Fewer than
+# FEWEST tell nothing.
 UNUSUAL, USUAL_WIDTHS, A_ONE, FEWEST = 0.4, 1.4, 0.4, 3
 # A seam through so much of a stroke's width runs through what two digits may share.
 SHARED = 0.5
@@ -128,7 +130,7 @@ def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence)
 
     Args:
       height: of the page's digits.
-      unusual: what it costs to cut the piece at all if it surely is a digit.
+      unusual: what it costs to cut the piece at all if it would be read as a digit.
     """
     seams, crossed = _seams(piece.mask)
     if not seams:
@@ -148,7 +150,7 @@ def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence)
     # Rounding takes some probabilities beyond 1.
     chances = confidence(slices).clip(max=1)
     costs = np.sqrt(1 - chances) + [_strangeness(part, piece) for part in slices]
-    costs[0] -= unusual * chances[0] ** 2
+    costs[0] -= unusual * (chances[0] >= LEAST_PROBABILITY)
     return [slices[at] for at in _cheapest(spans, costs)]
 
 

@@ -24,7 +24,7 @@ def test_zeros_whose_walls_are_one_stroke_are_told_apart(predictor, count, apart
     assert predictor.read(zeros(count, apart)).text == "0" * count + "7"
 
 
-@pytest.mark.parametrize(("whole", "count"), [(0.3, 2), (0.9, 1)])
+@pytest.mark.parametrize(("whole", "count"), [(0.3, 2), (0.5, 1), (0.9, 1)])
 def test_a_piece_of_usual_width_is_cut_only_where_it_is_no_digit(whole, count):
     mask = np.zeros((60, 40), np.uint8)
     cv2.rectangle(mask, (3, 3), (14, 56), 1, 5)
