@@ -65,7 +65,8 @@ def _is_box_of(hole: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether the outline of a hole is rectangular, as no 0 is, and of one of the ``sizes`` [n, 2]."""
     size = _size(hole)
     is_alike = (np.abs(size / sizes - 1) < ALIKE).all(axis=1).any()
-    return bool(is_alike) and cv2.contourArea(hole) > RECTANGULAR * size.prod()
+    # The hull passes over what reaches into it.
+    return bool(is_alike) and cv2.contourArea(cv2.convexHull(hole)) > RECTANGULAR * size.prod()
 
 
 def _size(outline: np.ndarray) -> np.ndarray:

@@ -208,11 +208,10 @@ def _without_pale_frames(strength: np.ndarray, threshold: float) -> np.ndarray:
     whole = ink & ~without_frames(ink)
     if not whole.any():
         return ink
-    paler = max(PALER * threshold, NOISE * float(np.quantile(strength[ink == 0], 0.95)))
     # Within a whole box a paler rim may join what is written to the lines.
     outlines, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     done = cv2.drawContours(np.zeros_like(ink), outlines, -1, 1, cv2.FILLED)
-    return ink & (without_frames((strength > paler).astype(np.uint8)) | done)
+    return ink & (without_frames((strength > PALER * threshold).astype(np.uint8)) | done)
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
