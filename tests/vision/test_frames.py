@@ -81,11 +81,11 @@ def test_beside_a_box_of_its_size_that_holds_a_digit_it_is_one():
     np.testing.assert_array_equal(without_frames(holds | box(150)), seven(45))
 
 
-def test_a_large_digit_may_hang_on_the_line_of_its_box():
-    zero = cv2.ellipse(np.zeros(SHAPE, np.uint8), (205, 84), (35, 46), 0, 0, 360, 1, 5)
+def test_a_digit_may_hang_on_the_line_of_its_box():
+    zero = cv2.ellipse(np.zeros(SHAPE, np.uint8), (205, 66), (20, 28), 0, 0, 360, 1, 5)
     left = without_frames(box(10) | seven(45) | box(150) | zero)
     assert not (left & ~(seven(45) | zero)).any()
-    assert (left & zero).sum() > 0.8 * zero.sum()
+    assert (left & zero).sum() > 0.75 * zero.sum()
 
 
 def test_beside_a_box_of_another_size_it_stays():
