@@ -98,7 +98,7 @@ class Sheet:
         if found is None:
             return None
         tones, strength, threshold = found
-        mask = _without_lines(_without_pale_frames(strength, threshold))
+        mask = _without_lines(_without_boxes(strength, threshold))
         return cls(gray, left, top, look, tones, strength, threshold, mask, is_inside)
 
     def larger(self, side: int) -> Self | None:
@@ -113,7 +113,7 @@ class Sheet:
             return np.zeros_like(clear)
         # Of what is left nearly all is paper, too much for a threshold between two classes.
         threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
-        return _without_lines((self.strength > threshold).astype(np.uint8)) * ~near
+        return _without_lines(without_frames((self.strength > threshold).astype(np.uint8))) * ~near
 
     def inside(self, part: np.ndarray) -> Self | None:
         """The paper that a part of the copy is, without its edge; None where nothing is written on it.
@@ -191,27 +191,29 @@ class Sheet:
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
-def _without_lines(ink: np.ndarray) -> np.ndarray:
-    """uint8 [height, width], 1 where there is ink, but that of boxes, tables, ruling and punched holes."""
+def _without_lines(mask: np.ndarray) -> np.ndarray:
+    """uint8 [height, width]: a mask without boxes, now without ruling and punched holes, too."""
     # Ruling would take the sides of a table and leave its other lines.
-    return without_discs(without_ruling(without_frames(ink)))
+    return without_discs(without_ruling(mask))
 
 
-def _without_pale_frames(strength: np.ndarray, threshold: float) -> np.ndarray:
-    """uint8 [height, width], 1 where there is ink, without boxes that have gaps, where others have none.
+def _without_boxes(strength: np.ndarray, threshold: float) -> np.ndarray:
+    """uint8 [height, width], 1 where there is ink but that of boxes and tables.
 
     Args:
       strength: float32 [height, width].
       threshold: what is above it is ink.
     """
     ink = (strength > threshold).astype(np.uint8)
-    whole = ink & ~without_frames(ink)
+    mask = without_frames(ink)
+    whole = ink & ~mask
     if not whole.any():
-        return ink
-    # Within a whole box a paler rim may join what is written to the lines.
+        return mask
+    # Where some boxes are whole, the thin lines of others may have gaps. Within a whole one a paler rim may
+    # join what is written to the lines.
     outlines, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     done = cv2.drawContours(np.zeros_like(ink), outlines, -1, 1, cv2.FILLED)
-    return ink & (without_frames((strength > PALER * threshold).astype(np.uint8)) | done)
+    return mask & (without_frames((strength > PALER * threshold).astype(np.uint8)) | done)
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
