@@ -12,8 +12,9 @@ from mnist_core.vision.parts import digit_mask, is_paper, square, stroke_width
 from mnist_core.vision.sheet import FAINTEST, Ink, Sheet
 
 BOX = 20
-# Strokes of MNIST are 2 to 4 pixels wide; thinner ones are widened before they fade in the small box.
-THINNEST_STROKE = 2.0
+# Strokes of MNIST are 2 to 4 pixels wide; thinner ones are widened before they fade in the small box, and
+# thicker ones thinned before they close its holes.
+THINNEST_STROKE, THICKEST_STROKE = 2.0, 3.5
 # Of what an outline encloses, the share that a digit's hole may have before it is looked into.
 LARGE_HOLE = 0.3
 # Widths and slants in which an image is shown to the network. People write wider digits than MNIST's writers;
@@ -46,7 +47,7 @@ def to_mnist(strength: np.ndarray) -> np.ndarray:
     Args:
       strength: float32 [height, width], 0 (paper) to 1 (ink), cut to the ink's box.
     """
-    strength = _widened(strength)
+    strength = _of_usual_stroke(strength)
     height, width = strength.shape
     scale = BOX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -90,13 +91,16 @@ def _is_solid(sheet: Sheet, mask: np.ndarray) -> bool:
     return abs(inside - ink) < abs(inside - paper)
 
 
-def _widened(strength: np.ndarray) -> np.ndarray:
-    """``strength`` with strokes that would be thinner than THINNEST_STROKE in the box made so wide."""
+def _of_usual_stroke(strength: np.ndarray) -> np.ndarray:
+    """``strength`` with strokes that would be thinner or thicker in the box than MNIST's made so wide."""
     side = max(strength.shape)
-    missing = round(THINNEST_STROKE * side / BOX - stroke_width(strength > 0.5, float(strength.sum())))
-    if side <= BOX or missing < 1:
+    stroke, pixel = stroke_width(strength > 0.5, float(strength.sum())), side / BOX
+    missing, excess = round(THINNEST_STROKE * pixel - stroke), round(stroke - THICKEST_STROKE * pixel)
+    if side <= BOX or (missing < 1 and excess < 1):
         return strength
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (missing + 1, missing + 1))
-    wide = cv2.dilate(np.pad(strength, missing), element)
-    x, y, width, height = cv2.boundingRect((wide > FAINTEST).astype(np.uint8))
-    return wide[y : y + height, x : x + width]
+    change = max(missing, excess)
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (change + 1, change + 1))
+    padded = np.pad(strength, change)
+    changed = cv2.dilate(padded, element) if missing > 0 else cv2.erode(padded, element)
+    x, y, width, height = cv2.boundingRect((changed > FAINTEST).astype(np.uint8))
+    return changed[y : y + height, x : x + width] if width else strength

@@ -10,6 +10,7 @@ import pytest
 from mnist_core.data.datasets import load
 from mnist_core.vision.ink import _trial
 from mnist_core.vision.normalise import find_ink
+from mnist_core.vision.parts import stroke_width
 from mnist_core.vision.sheet import Sheet
 from tests.vision.single import normalise
 
@@ -157,6 +158,14 @@ def test_thin_lines_do_not_fade(digits, width):
         lines = cv2.dilate(outline, np.ones((width, width), np.uint8))
         image = normalise(255 - lines)
         assert (image > 200).sum() > 20
+
+
+@pytest.mark.mnist
+def test_a_thick_pen_writes_as_thin_as_mnist_s(digits):
+    for digit in digits:
+        thick = cv2.erode(drawn(digit, side=400), np.ones((25, 25), np.uint8))
+        image = normalise(as_picture(thick))
+        assert stroke_width(image > 127, float((image / 255).sum())) < 4
 
 
 @pytest.mark.mnist
