@@ -26,8 +26,8 @@ WIDE = 1.05
 # A slice costs so much beside its doubt, and what it is wider than WIDE_SLICE of its height, and lower than
 # LOW_SLICE of the whole. Fitted to groups of digits and to doubtful single ones of the validation images.
 SLICE, WIDE_SLICE, LOW_SLICE = 0.4, 0.85, 0.8
-# Among digits, what is less likely to be one is left out.
-LEAST_PROBABILITY = 0.4
+# Among digits, what is less likely to be one is left out; to choose such a slice costs so much more.
+LEAST_PROBABILITY, LOST = 0.4, 0.5
 # Cutting what else would be read as a digit costs so much more where it is narrower than so many widths of a
 # usual digit of the page: the median of its SURE ones that are wider than A_ONE of their height. Fewer than
 # FEWEST tell nothing.
@@ -149,8 +149,9 @@ def _parted(piece: Piece, height: float, unusual: float, confidence: Confidence)
                 slices.append(part)
     # Rounding takes some probabilities beyond 1.
     chances = confidence(slices).clip(max=1)
-    costs = np.sqrt(1 - chances) + [_strangeness(part, piece) for part in slices]
-    costs[0] -= unusual * (chances[0] >= LEAST_PROBABILITY)
+    is_lost = chances < LEAST_PROBABILITY
+    costs = np.sqrt(1 - chances) + LOST * is_lost + [_strangeness(part, piece) for part in slices]
+    costs[0] -= unusual * (not is_lost[0])
     return [slices[at] for at in _cheapest(spans, costs)]
 
 

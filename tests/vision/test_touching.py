@@ -24,8 +24,10 @@ def test_zeros_whose_walls_are_one_stroke_are_told_apart(predictor, count, apart
     assert predictor.read(zeros(count, apart)).text == "0" * count + "7"
 
 
-@pytest.mark.parametrize(("whole", "count"), [(0.3, 2), (0.5, 1), (0.9, 1)])
-def test_a_piece_of_usual_width_is_cut_only_where_it_is_no_digit(whole, count):
+@pytest.mark.parametrize(
+    ("whole", "half", "count"), [(0.3, 0.97, 2), (0.3, 0.85, 2), (0.5, 0.97, 1), (0.9, 0.97, 1)]
+)
+def test_a_piece_of_usual_width_is_cut_only_where_it_is_no_digit(whole, half, count):
     mask = np.zeros((60, 40), np.uint8)
     cv2.rectangle(mask, (3, 3), (14, 56), 1, 5)
     cv2.rectangle(mask, (24, 3), (36, 56), 1, 5)
@@ -33,7 +35,7 @@ def test_a_piece_of_usual_width_is_cut_only_where_it_is_no_digit(whole, count):
 
     def confidence(pieces: list[Piece]) -> np.ndarray:
         return np.array(
-            [whole if piece.width > 30 else 0.97 if piece.width > 12 else 0.1 for piece in pieces]
+            [whole if piece.width > 30 else half if piece.width > 12 else 0.1 for piece in pieces]
         )
 
     parts = touching._parted(Piece(mask, 0, 0), 60, touching.UNUSUAL, confidence)
