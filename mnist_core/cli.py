@@ -96,16 +96,20 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
         field.name: getattr(args, field.name) for field in dataclasses.fields(Config) if field.name in args
     }
     table = {} if args.config is None else read_toml(Path(args.config))
-    name = flags.get("recipe", table.get("recipe"))
-    return {**(recipe(name) if name else {}), **table, **flags}
+    given = {**table, **flags}
+    name = given.pop("recipe", None)
+    return given if name is None else recipe(name, **given)
 
 
-def add_run_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--run`` and ``--log-dir``, which say what trained network to use."""
+def add_run_argument(parser: argparse.ArgumentParser, *, shipped: bool = True) -> None:
+    """Adds ``--run`` and ``--log-dir``, which say what trained network to use.
+
+    Args:
+      shipped: the weights that come with the package stand in where there is no run.
+    """
+    otherwise = ", else the shipped weights" if shipped else ""
     parser.add_argument(
-        "--run",
-        metavar="RUN",
-        help="run directory (default: the newest finished one, else the shipped weights)",
+        "--run", metavar="RUN", help=f"run directory (default: the newest finished one{otherwise})"
     )
     parser.add_argument("--log-dir", default="logs", help="folder of the runs (default: %(default)s)")
 
@@ -174,9 +178,16 @@ def _exit_codes(prog: str) -> Iterator[None]:
     except MnistCoreError as error:
         _leave(prog, str(error), error.exit_code)
     except (KeyboardInterrupt, ImportError) as error:
-        if not _is_interrupt(error):
+        if _is_interrupt(error):
+            _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
+        if not isinstance(error, ModuleNotFoundError):
             raise
-        _leave(prog, "interrupted; nothing was left to save", InterruptedRunError.exit_code)
+        _leave(
+            prog,
+            f"{error.name} is not installed for {sys.executable}; activate the environment of the project (. "
+            ".venv/bin/activate), or install it: pip install -c constraints.txt -e .",
+            UsageError.exit_code,
+        )
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _leave(prog, f"{where}{error.strerror or error}; free space or mend the folder, then run again", 1)

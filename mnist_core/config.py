@@ -178,7 +178,7 @@ class Config:
         Raises:
           UsageError: there is no such recipe or field, or a value is out of its bounds.
         """
-        return cls.from_mapping({**recipe(name), **changes})
+        return cls.from_mapping(recipe(name, **changes))
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:

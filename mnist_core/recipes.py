@@ -47,12 +47,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe(name: str) -> dict[str, Any]:
-    """The fields that recipe ``name`` sets.
+def recipe(name: str, **changes: Any) -> dict[str, Any]:
+    """The fields that recipe ``name`` sets, some of them changed.
+
+    A number of epochs that is asked for is not cut short by the recipe's own steps.
 
     Raises:
       UsageError: there is no such recipe.
     """
     if name not in RECIPES:
         raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, not '{name}'")
-    return {"recipe": name, **RECIPES[name]}
+    fields = {"recipe": name, **RECIPES[name], **changes}
+    if "epochs" in changes and "max_steps" not in changes:
+        fields.pop("max_steps", None)
+    return fields

@@ -171,10 +171,15 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
     except KeyError as error:
         raise InputError(f"{path}: holds no {error}; it is not the checkpoint of a run") from error
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{path}: its model {meta['model'].get('class_name')} is not known here; import the module that "
-            "registers it with keras.saving.register_keras_serializable"
-        ) from error
+        name, registered = (meta["model"].get(key) for key in ("class_name", "registered_name"))
+        if keras.saving.get_registered_object(registered):
+            problem = "can't be made anew; its __init__ must take what its get_config gives, such as **kwargs"
+        else:
+            problem = (
+                "is not known here; import the module that registers it with "
+                "keras.saving.register_keras_serializable"
+            )
+        raise InputError(f"{path}: its model {name} {problem}") from error
     # What was scored is the average where there is one.
     targets = {"model": [variable.value for variable in model.variables]}
     if "average" in groups:

@@ -79,6 +79,15 @@ def test_the_console_script_refuses_what_it_does_not_know_in_one_line(argv):
     assert done.stdout == ""
 
 
+def test_a_python_without_the_packages_is_told_to_be_another():
+    # -S hides what is installed.
+    done = spawn("-S", "-m", "runners.train", "--dataset", "synthetic")
+    assert done.code == 2
+    (line,) = done.stderr
+    assert "is not installed for" in line
+    assert "activate" in line
+
+
 def test_a_reader_that_leaves_early_is_no_failure():
     read, write = os.pipe()
     os.close(read)

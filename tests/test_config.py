@@ -65,6 +65,12 @@ def test_a_recipe_may_be_changed_in_python():
         Config.from_recipe("best", epoch=3)
 
 
+def test_epochs_that_are_asked_for_are_not_cut_short_by_the_recipe_s_steps():
+    assert Config.from_recipe("quick").max_steps == 352
+    assert Config.from_recipe("quick", epochs=6).max_steps is None
+    assert Config.from_recipe("quick", epochs=6, max_steps=5).max_steps == 5
+
+
 def test_a_recipe_that_is_not_there_is_a_usage_error_that_lists_them():
     with pytest.raises(UsageError, match=r"--recipe.*quick.*'slow'"):
         recipe("slow")

@@ -71,7 +71,7 @@ def test_every_shell_block_runs_in_order(checkout: Path) -> None:
     said = "".join(run(block, checkout) for block in blocks("sh") if "tensorboard" not in block)
     assert "note.jpg  2026 1123  " in said
     assert list(checkout.glob("logs/*-first/result.json"))
-    assert list(checkout.glob("plots/*.png"))
+    assert list(checkout.glob("logs/plots/*.png"))
     assert list(checkout.glob("logs/bench/accuracy-default.json"))
 
 

@@ -298,6 +298,20 @@ def test_a_network_whose_class_is_not_known_is_an_input_error_that_says_what_to_
     assert "register_keras_serializable" in message
 
 
+def test_a_network_that_takes_no_config_is_an_input_error_that_says_what_to_change(copy):
+    import keras
+
+    @keras.saving.register_keras_serializable("tests")
+    class TakesNothing(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+
+    rewrite(checkpoints(copy)[0], model=keras.saving.serialize_keras_object(TakesNothing()))
+    message = refused(InputError, runs.load_model, copy)
+    assert "TakesNothing" in message
+    assert "**kwargs" in message
+
+
 def test_where_validation_may_stop_a_run_its_period_is_part_of_the_run(tmp_path: Path) -> None:
     for stops in ({"patience": 2}, {"target_accuracy": 0.9}, {}):
         config = Config(log_dir=str(tmp_path), **stops)

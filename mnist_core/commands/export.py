@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="PATH",
-        help=f"file, or folder of a SavedModel (default: {', '.join(NAMES.values())} in RUN)",
+        help=f"file, or folder of a SavedModel (default: {', '.join(NAMES.values())} in RUN; needed for the "
+        "shipped weights)",
     )
 
 

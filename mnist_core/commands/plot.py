@@ -20,7 +20,7 @@ from mnist_core.reporting.history import History, read_history
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the flags."""
-    cli.add_run_argument(parser)
+    cli.add_run_argument(parser, shipped=False)
     parser.add_argument("--out", metavar="DIR", help="folder of the pictures (default: RUN/plots)")
 
 

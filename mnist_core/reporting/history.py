@@ -33,7 +33,7 @@ def read_history(path: Path) -> History:
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; name a run directory with --run") from error
+        raise InputError(f"{path}: {error.strerror}; name a run that has its history with --run") from error
     records: dict[str, list[dict[str, Any]]] = {kind: [] for kind in NUMBERS}
     for number, line in enumerate(lines, start=1):
         try:

@@ -147,6 +147,7 @@ function nothing() {
 
 function fail(message) {
   nothing();
+  if ($("photo").hidden) showPad();
   say(message, true);
 }
 
@@ -178,6 +179,7 @@ function useTool(erasing) {
 function showPad() {
   $("photo").hidden = true;
   $("pad").hidden = false;
+  $("hint").hidden = !pad.empty;
   ["pen", "eraser"].forEach((id) => ($(id).disabled = false));
 }
 
