@@ -156,7 +156,7 @@ def _without_signs(row: list[Piece], read: list[Digit]) -> list[Digit]:
 
 
 def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
-    """The pieces, and those of fainter ink beside them that are surely digits, too.
+    """The pieces, and those of fainter ink, beside them or in a row of their own, that are surely digits.
 
     One threshold for a page loses the digits of a second, paler pen, or leaves fragments of them, which go.
     """
@@ -175,9 +175,14 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
         for piece in pieces_of(sheet.fainter(drawn(clear, sheet.mask.shape)))[0]
         if LEAST_FAINT < piece.height / height < LARGEST_FAINT
         and (not _is_narrow(piece) or stroke_width(piece.mask) > thin)
-        and any(_is_level(piece, other, height) for other in sure)
     ]
     found = list(itertools.compress(faint, confidence(faint) >= SURE))
+    neighbours = sure + [piece for piece in found if not _is_narrow(piece)]
+    found = [
+        piece
+        for piece in found
+        if any(other is not piece and _is_level(piece, other, height) for other in neighbours)
+    ]
     kept = [piece for piece in pieces if piece in clear or all(distance(piece, one) for one in found)]
     return kept + found
 

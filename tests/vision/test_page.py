@@ -43,6 +43,21 @@ def test_digits_of_a_paler_pen_are_not_lost(predictor, test_digits, monkeypatch)
 
 
 @pytest.mark.mnist
+def test_a_row_by_a_paler_pen_is_read_between_others(predictor, test_digits):
+    rng = np.random.default_rng(1)
+    rows = [
+        [np.flatnonzero(test_digits.labels == digit)[3] for digit in row]
+        for row in ([7, 0, 3, 2], [5, 0, 8], [6, 2, 3])
+    ]
+    strips = [writing.rows_of([list(test_digits.images[row])], rng, gap=(0.3, 0.6)) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    strips = [np.pad(strip, ((0, 0), (0, width - strip.shape[1]))) for strip in strips]
+    ink = np.concatenate([strips[0], strips[1] * np.float32(0.4), strips[2]])
+    picture = paper.photo(ink, paper.Style(), rng)
+    assert predictor.read(picture).text == "7032\n508\n623"
+
+
+@pytest.mark.mnist
 @pytest.mark.parametrize(("seed", "number"), [(0, 3), (1, 2)])
 def test_a_one_of_a_paler_pen_is_told_from_a_line_by_its_stroke(predictor, test_digits, seed, number):
     (picture, text) = list(pictures("page pens", number + 1, test_digits, seed))[number]
