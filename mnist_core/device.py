@@ -86,6 +86,8 @@ def settle(config: Config) -> tuple[Device, Config]:
     whole = alone and config.gradient_accumulation == 1
     if config.jit == "on" and not whole:
         raise UsageError("--jit on works with one replica and without --gradient-accumulation")
+    if config.jit == "on" and config.deterministic:
+        raise UsageError("--jit on has no --deterministic max-pooling; leave one of them out")
     divisible = whole and config.jit != "on" and config.batch_size > 1
     parts = config.parts if divisible else 1
     if config.parts not in (None, parts):
@@ -95,9 +97,8 @@ def settle(config: Config) -> tuple[Device, Config]:
         )
     chosen = choose(config.device, config.precision, parts=parts, deterministic=config.deterministic)
     # On a CPU XLA's convolutions take three times as long as oneDNN's.
-    jit = config.jit == "on" or (
-        config.jit == "auto" and chosen.kind == "gpu" and chosen.parts == 1 and whole
-    )
+    pays = chosen.kind == "gpu" and chosen.parts == 1 and whole and not config.deterministic
+    jit = config.jit == "on" or (config.jit == "auto" and pays)
     return chosen, config.replace(jit="on" if jit else "off", parts=chosen.parts)
 
 

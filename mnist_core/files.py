@@ -9,6 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mnist_core.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:
+    # Windows has no such locks.
+    fcntl = None
+
 
 def expanded(path: str | Path) -> Path:
     """The path with ``~`` as the home folder; as it is, where there is none."""
@@ -50,6 +58,32 @@ def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as indented JSON, atomically."""
     with atomic_write(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())
+
+
+@contextlib.contextmanager
+def claimed(directory: Path | None) -> Iterator[None]:
+    """Keeps other processes out of a run directory meanwhile: a run has one writer.
+
+    Raises:
+      UsageError: one is in there.
+    """
+    if directory is None or fcntl is None:
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process is training {directory}; wait for it, or start a new run without --resume"
+            ) from error
+        except OSError:
+            # Some network file systems have no locks; such a run is its owner's to guard.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -102,8 +102,18 @@ def find_run(run: str | Path | None, log_dir: str | Path = "logs", *, shipped: b
 
 
 def find_unfinished_run(log_dir: str | Path) -> Path | None:
-    """The newest run under ``log_dir`` that has not ended."""
-    return next((path for path in _newest_first(log_dir) if not (path / RESULT).is_file()), None)
+    """The newest run under ``log_dir`` that `create_run` made and that has not ended.
+
+    What `Trainer.fit` alone keeps never says that it has.
+    """
+    return next(
+        (
+            path
+            for path in _newest_first(log_dir)
+            if (path / ENVIRONMENT).is_file() and not (path / RESULT).is_file()
+        ),
+        None,
+    )
 
 
 def check_same(directory: Path, wanted: Config) -> None:

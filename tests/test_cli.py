@@ -248,6 +248,15 @@ def test_a_dry_run_leaves_nothing_behind_and_misses_no_target(small, tmp_path, c
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_of_one_block_has_no_throughput_and_may_be_deterministic(small, tmp_path):
+    # In a process of its own: what makes ops deterministic stays on.
+    arguments = ["--model", "digitnet", "--deterministic", "--log-dir", tmp_path]
+    done = spawn("-m", "runners.train", *small, *arguments)
+    assert done.code == 0, done.stderr
+    assert "digitnet" in done.stdout
+    assert "images/s" not in done.stdout
+
+
 def test_a_run_that_diverges_exits_5_and_names_the_steps(small, tmp_path, capsys):
     flags = [
         "--lr",

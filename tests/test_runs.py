@@ -92,6 +92,7 @@ def test_a_full_disk_leaves_no_run_directory(tmp_path, options):
 def make_run(log_dir: Path, name: str, *, finished: bool, result: str = '{"dataset": "digits"}') -> Path:
     directory = log_dir / name
     directory.mkdir(parents=True)
+    (directory / runs.ENVIRONMENT).write_text("{}")
     (directory / runs.CONFIG).write_text(json.dumps(Config().to_json()))
     if finished:
         (directory / runs.RESULT).write_text(result)
@@ -112,6 +113,14 @@ def test_the_newest_finished_run_is_found_and_the_newest_unfinished_one(tmp_path
     (tmp_path / "20990101-000000-file").write_text("")
     assert runs.find_run(None, tmp_path) == made[-1]
     assert runs.find_unfinished_run(tmp_path) == unfinished[-1]
+
+
+def test_what_python_keeps_is_no_run_to_go_on_with(tmp_path):
+    mine = make_run(tmp_path, "mine", finished=False)
+    assert runs.find_unfinished_run(tmp_path) == mine
+    (mine / runs.ENVIRONMENT).unlink()
+    assert runs.find_unfinished_run(tmp_path) is None
+    assert runs.find_run(mine) == mine
 
 
 def test_runs_of_the_same_second_are_ordered_by_when_they_were_made(tmp_path):

@@ -173,11 +173,13 @@ def _result(trainer: "Trainer", result: "Result") -> dict[str, Any]:
 
 def _text(result: dict[str, Any]) -> str:
     stopped = f" ({result['stop_reason']})" if result.get("stop_reason") else ""
+    # A run of one block has no throughput: that one compiled.
+    speed = f"{result['images_per_second']:,.0f} images/s, " if result["images_per_second"] else ""
     return (
         f"{result['model']} on {result['dataset']}: test accuracy {result['test_accuracy']:.2%}, "
         f"{result['test_errors']} of {result['test_count']:,} wrong\n"
         f"{result['epochs']:g} epochs{stopped} in {result['train_seconds']:.1f} s, "
-        f"{result['images_per_second']:,.0f} images/s, {result['precision']}\n"
+        f"{speed}{result['precision']}\n"
         f"run: {result['run_dir']}"
     )
 

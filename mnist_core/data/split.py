@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from mnist_core.errors import InputError, UsageError
+from mnist_core.errors import InputError, UsageError, warn
 
 SIDE = 28
+# So many images in random order have all ten digits.
+ENOUGH = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +68,8 @@ def check_images(images: np.ndarray, where: str = "images") -> None:
 def hold_out(train: Split, size: int | None) -> tuple[Split, Split]:
     """Cuts the last ``size`` images off for validation, a twelfth for None: (training, validation), as views.
 
+    Says so where they lack a digit, as they do of a file that is sorted.
+
     Raises:
       UsageError: no training image would be left.
     """
@@ -76,4 +80,8 @@ def hold_out(train: Split, size: int | None) -> tuple[Split, Split]:
         raise UsageError(f"--validation-size must be 0 to {len(train) - 1} here, not {size}")
     cuts = (slice(None, count), slice(count, None))
     training, validation = (Split(train.images[cut], train.labels[cut]) for cut in cuts)
+    lacking = np.setdiff1d(training.labels, validation.labels)
+    if len(lacking) and size >= ENOUGH:
+        digits = ", ".join(map(str, lacking))
+        warn(f"warning: the last {size} images, which validate, have no {digits}; shuffle the data")
     return training, validation

@@ -97,6 +97,32 @@ class Checkpoints:
             os.replace(temporary, second)
 
 
+def check_origin(path: Path, meta: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Checks that a checkpoint was trained on the data and in the precision of now.
+
+    Args:
+      meta: of the checkpoint; what earlier versions did not write is taken to be as now.
+      found: ``dataset``, ``labels_crc32`` and ``precision`` of now.
+
+    Raises:
+      InputError: something differs.
+    """
+    was = {name: meta.get(name, value) for name, value in found.items()}
+    if was["dataset"] != found["dataset"]:
+        # With --dataset auto, MNIST may have been there before and be gone now.
+        raise InputError(f"{path}: trained on {was['dataset']}, but {found['dataset']} was found now")
+    if was["labels_crc32"] != found["labels_crc32"]:
+        raise InputError(
+            f"{path}: trained on other images of {found['dataset']}; give the run those of its start, and "
+            "its --validation-size"
+        )
+    if was["precision"] != found["precision"]:
+        raise InputError(
+            f"{path}: trained in {was['precision']}, which is not the {found['precision']} of this run; "
+            f"set --precision {was['precision']}"
+        )
+
+
 def read_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, Any]]:
     """Reads ``(groups, meta)`` as given to `Checkpoints.save`, every CRC checked.
 

@@ -81,7 +81,7 @@ class Run:
 
     @property
     def is_best(self) -> bool:
-        """Whether no weights scored better than those of this step."""
+        """Whether the weights of this step are the best so far, of equals the first."""
         return self.best is not None and self.best["step"] == self.step
 
     @property

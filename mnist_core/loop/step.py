@@ -147,7 +147,7 @@ class TrainStep:
           step: int64 scalar, from 0.
 
         Raises:
-          UsageError: a scalar of `gradients` has the name of another one.
+          UsageError: what `gradients` calls a scalar is none, or has the name of another one.
         """
         whole = self.config.gradient_accumulation == 1
         gradients, means = (self._side_by_side if whole else self._accumulated)(batch, step)
@@ -196,4 +196,7 @@ class TrainStep:
         with step_random(random):
             images, labels = self.augment(images, batch.labels, random)
             gradients, means = self.gradients(batch._replace(images=images, labels=labels))
+        for name, mean in means.items():
+            if not (tf.is_tensor(mean) and mean.dtype == tf.float32 and mean.shape.rank == 0):
+                raise UsageError(f"gradients() must return a float32 scalar for {name}, not {mean}")
         return gradients, {name: mean * batch.share for name, mean in means.items()}

@@ -2,11 +2,13 @@
 
 import contextlib
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mnist_core import device, models
@@ -14,12 +16,12 @@ from mnist_core.config import CONFIG, Config
 from mnist_core.data.datasets import load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
 from mnist_core.data.split import Dataset, Split, hold_out
-from mnist_core.errors import DeviceError, InputError, InterruptedRunError, UsageError
-from mnist_core.files import write_json
+from mnist_core.errors import DeviceError, InterruptedRunError, UsageError
+from mnist_core.files import claimed, write_json
 from mnist_core.interrupt import LEFT, Interrupts
 from mnist_core.loop import optimizers, schedule
 from mnist_core.loop.block import Block, check_finite
-from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
+from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, check_origin, read_checkpoint
 from mnist_core.loop.evaluator import Evaluator
 from mnist_core.loop.hooks import Hooks, stopping_hooks
 from mnist_core.loop.optimizers import Optimizer
@@ -70,6 +72,8 @@ class Trainer:
         self.config = config
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         train, self.validation = hold_out(self.data.train, config.validation_size)
+        if given.parts is None and len(train) < config.parts:
+            self.config = config = config.replace(parts=1)
         self._strategy = tf.distribute.get_strategy()
         self._plan = Plan(
             len(train),
@@ -80,6 +84,11 @@ class Trainer:
         with self._placed():
             self._feed = (ResidentFeed if config.feed == "resident" else StreamingFeed)(train, self._plan)
             self.state = self._make_state(model, optimizer, scheduled=rates is not None)
+        self._origin = {
+            "dataset": self.data.name,
+            "labels_crc32": zlib.crc32(np.ascontiguousarray(train.labels)),
+            "precision": self.state.precision,
+        }
         # What auto means may change with the machine that the run goes on with.
         found = {"dataset": data.name} if data else {}
         self.record = given.replace(precision=self.state.precision, parts=config.parts, **found)
@@ -102,7 +111,8 @@ class Trainer:
             `Predictor` find the network afterwards; left out, nothing is written.
 
         Raises:
-          UsageError: the model can't be saved, or the directory holds another training's checkpoints.
+          UsageError: the model can't be saved, or the directory holds another training's checkpoints, or
+            another process trains there.
           DivergedError: the loss became NaN or infinite.
           InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
           DeviceError: the device is out of memory.
@@ -111,12 +121,11 @@ class Trainer:
         run = self.run
         self._open(Path(directory) if directory else None)
         leaving = f"{LEFT}; --resume goes on from the last checkpoint" if run.directory else LEFT
-        with Interrupts(leaving) as interrupts:
+        with Interrupts(leaving) as interrupts, claimed(run.directory):
             try:
                 with self._placed():
                     self._hooks("on_start", run)
                     if run.directory:
-                        # The journal, if there is one, has made sure that no other process trains there.
                         write_json(run.directory / CONFIG, self.record.to_json())
                         self._checkpoints.go_back_to(run.step, run.best and run.best["step"])
                     self._train(interrupts)
@@ -189,15 +198,7 @@ class Trainer:
           HookError: a hook can't take its state back, after all else has been restored.
         """
         groups, meta = read_checkpoint(path)
-        # With --dataset auto, MNIST may have been there before and be gone now.
-        if (trained_on := meta.get("dataset", self.data.name)) != self.data.name:
-            raise InputError(f"{path}: trained on {trained_on}, but {self.data.name} was found now")
-        own = self.state.precision
-        if (trained_in := meta.get("precision", own)) != own:
-            raise InputError(
-                f"{path}: trained in {trained_in}, which is not the {own} of this run; "
-                f"set --precision {trained_in}"
-            )
+        check_origin(path, meta, self._origin)
         self.state.assign(path, groups)
         self.run.restore(meta["run"])
         self._hooks.restore(meta["hooks"])
@@ -279,9 +280,8 @@ class Trainer:
         meta = {
             "run": run.counters(),
             "hooks": self._hooks.state(),
-            "dataset": self.data.name,
-            "precision": self.state.precision,
             "model": self.state.model_config(),
+            **self._origin,
         }
         path = self._checkpoints.save(run.step, self.state.arrays(), meta, best=run.is_best)
         run.saved_at = run.step

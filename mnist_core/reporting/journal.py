@@ -9,14 +9,8 @@ from typing import Any
 
 import numpy as np
 
-try:
-    import fcntl
-except ImportError:
-    # Windows has no such locks.
-    fcntl = None
-
 from mnist_core.data.split import Split
-from mnist_core.errors import InputError, UsageError
+from mnist_core.errors import InputError
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report
@@ -27,7 +21,6 @@ class Journal(Hook):
     """Writes a ``train`` line for each logged step, and ``eval`` and ``test`` lines.
 
     When a run goes on from a checkpoint, the lines after its step are dropped first: they are written anew.
-    The open journal is locked, so that a run has one writer.
     """
 
     def __init__(self) -> None:
@@ -36,7 +29,6 @@ class Journal(Hook):
     def on_start(self, run: Run) -> None:
         self._path = run.path(METRICS)
         self._file = self._path.open("ab+", buffering=0)
-        _claim(self._file, run.directory)
         truncate(self._path, run.step, run.evaluated_at)
 
     def on_block(self, run: Run, log: BlockLog) -> None:
@@ -100,20 +92,6 @@ def truncate(path: Path, step: int, evaluated_at: int) -> None:
                 break
             end += len(line)
         file.truncate(end)
-
-
-def _claim(file: Any, directory: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UsageError(
-            f"another process is training {directory}; wait for it, or start a new run without --resume"
-        ) from error
-    except OSError:
-        # Some network file systems have no locks; such a run is its owner's to guard.
-        return
 
 
 def _number(value: float) -> float | None:

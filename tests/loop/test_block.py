@@ -1,5 +1,8 @@
 """A run is one trace, and what its blocks report is what happened."""
 
+import time
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -40,6 +43,39 @@ def test_every_step_is_reported_once_and_in_order() -> None:
         assert log.images_per_second > 0
         assert log.steps_per_second > 0
         assert 0 <= log.data_wait_fraction <= 1
+
+
+def test_throughput_leaves_out_the_blocks_that_compile() -> None:
+    recorder = Recorder()
+    trainer = train(net=Linear, max_steps=9, steps_per_block=3, hooks=[recorder])
+    first, *others = recorder.logs
+    assert first.compiled
+    assert not any(log.compiled for log in others)
+    images, seconds = sum(log.images for log in others), sum(log.seconds for log in others)
+    assert trainer.run.images_per_second == pytest.approx(images / seconds)
+    # A second training goes on in the same trace.
+    trainer.run.total_steps = 12
+    trainer.fit()
+    assert trainer.block.function.experimental_get_tracing_count() == 1
+    assert not recorder.logs[-1].compiled
+
+
+def test_the_wait_for_data_is_told_from_the_training() -> None:
+    recorder = Recorder()
+    trainer = make(net=Linear, max_steps=8, steps_per_block=1, hooks=[recorder])
+    prompt = trainer._feed.dataset
+
+    def late(blocks: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        for block in blocks:
+            time.sleep(0.2)
+            yield block
+
+    trainer._feed.dataset = lambda blocks: prompt(late(blocks))
+    trainer.fit()
+    # The first ones come while the step is traced.
+    log = recorder.logs[-1]
+    assert 0.1 < log.data_wait_seconds < log.seconds
+    assert log.data_wait_fraction > 0.5
 
 
 def test_the_norms_are_those_of_the_last_step_of_a_block() -> None:

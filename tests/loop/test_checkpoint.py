@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_core.data.split import Dataset, Split
 from mnist_core.errors import InputError, InterruptedRunError, UsageError
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import Run
 from mnist_core.loop.step import Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
-from tests.loop.small import AUGMENTED, Linear, Noisy, Recorder, make, weights
+from tests.loop.small import AUGMENTED, DATA, Linear, Noisy, Recorder, make, weights
 
 ARRAYS = {"model": [np.arange(6, dtype=np.float32)], "optimizer": [np.ones(3, np.float32)]}
 
@@ -115,6 +116,17 @@ def test_what_belongs_to_another_run_changes_nothing(
     meta = {"run": stranger.run.counters(), "hooks": {}}
     path = Checkpoints(tmp_path).save(1, stranger.state.arrays(), meta)
     restore_refused(trainer, path, "belongs to another")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "message"),
+    [("other", 300, "trained on drawn, but other was found"), ("drawn", 299, "trained on other images")],
+)
+def test_other_data_change_nothing(name: str, count: int, message: str, tmp_path: Path) -> None:
+    make(net=Linear, max_steps=2).fit(tmp_path)
+    train = Split(DATA.train.images[:count], DATA.train.labels[:count])
+    other = make(net=Linear, data=Dataset(name, train, DATA.test))
+    restore_refused(other, tmp_path / CHECKPOINTS / "step-00000002.npz", message)
 
 
 def test_a_file_cut_short_anywhere_changes_nothing(

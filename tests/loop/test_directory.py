@@ -8,6 +8,7 @@ import pytest
 from mnist_core.config import CONFIG, read_json
 from mnist_core.data.datasets import load
 from mnist_core.errors import DivergedError, InputError, UsageError
+from mnist_core.files import claimed
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints, read_checkpoint
 from mnist_core.loop.hooks import Hook, HookError
 from mnist_core.loop.run import BlockLog, Run
@@ -67,6 +68,17 @@ def test_a_checkpoint_of_one_training_is_no_way_into_the_directory_of_another(tm
     with pytest.raises(UsageError, match="another training"):
         trainer.fit(tmp_path / "yours")
     assert sorted(path.stat().st_mtime_ns for path in (tmp_path / "yours").rglob("*")) == before
+
+
+def test_a_directory_in_which_another_trains_is_refused_and_left_alone(tmp_path: Path) -> None:
+    make(net=Linear, max_steps=4, hooks=[TensorBoard(), Journal()]).fit(tmp_path)
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
+    again = make(net=Linear, max_steps=8, hooks=[TensorBoard(), Journal()])
+    again.restore(tmp_path / CHECKPOINTS / "step-00000004.npz")
+    with claimed(tmp_path), pytest.raises(UsageError, match=f"another process is training {tmp_path}; wait"):
+        again.fit(tmp_path)
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+    assert again.fit(tmp_path).run.step == 8
 
 
 def test_what_a_run_went_back_from_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from mnist_core import models
+from mnist_core.data.split import Dataset, Split
 from mnist_core.errors import UsageError
-from tests.loop.small import AUGMENTED, Linear, Noisy, Recorder, make, weights
+from tests.loop.small import AUGMENTED, DATA, Linear, Noisy, Recorder, make, train, weights
 
 TOLERANCE = 1e-5
 
@@ -61,6 +62,12 @@ def test_what_cannot_be_split_is_refused_when_asked_for_and_else_left_whole(chan
 def test_parts_are_as_many_as_the_device_runs_side_by_side_where_none_are_given() -> None:
     trainer = make(net=Linear, parts=None)
     assert trainer.config.parts == trainer.device.parts == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_one_training_image_is_one_part() -> None:
+    split = Split(DATA.train.images[:1], DATA.train.labels[:1])
+    trainer = train(net=Linear, parts=None, data=Dataset("one", split, DATA.test), max_steps=2)
+    assert (trainer.config.parts, trainer.run.step) == (1, 2)
 
 
 def test_a_batch_without_an_image_for_each_part_is_refused() -> None:

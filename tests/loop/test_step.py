@@ -1,5 +1,7 @@
 """A step's loss, gradients and scalars are what they are said to be, and each verb can be overridden."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -203,3 +205,16 @@ def test_own_scalars_may_not_have_the_name_of_another(name: str) -> None:
 
     with pytest.raises(UsageError, match=f"may not call a scalar {name}"):
         first_step(step=Shadowing)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seen", tf.constant(3)), ("loss", tf.constant([1.0, 2.0])), ("seen", 0.5)]
+)
+def test_own_scalars_must_be_float32_tensors(name: str, value: Any) -> None:
+    class Odd(TrainStep):
+        def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
+            gradients, scalars = super().gradients(batch)
+            return gradients, {**scalars, name: value}
+
+    with pytest.raises(UsageError, match=f"must return a float32 scalar for {name}, not"):
+        first_step(step=Odd)

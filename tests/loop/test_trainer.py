@@ -178,7 +178,7 @@ def test_a_hook_may_stop_the_run_whenever_it_likes(event: str, tmp_path: Path) -
     saved *= 2 if event == "on_checkpoint" else 1
     expected = [("evaluated", last), *saved, ("test", last), ("end", last)]
     assert chronicle.events[-len(expected) :] == expected
-    again = make(net=Linear, max_steps=10)
+    again = make(net=Linear, max_steps=10, validation_size=50)
     again.restore(Checkpoints(tmp_path / CHECKPOINTS).paths()[0])
     assert again.run.finished
 
@@ -282,6 +282,8 @@ def test_a_ready_model_keeps_its_precision_and_an_explicit_other_one_is_refused(
 def test_what_xla_can_not_compile_is_refused() -> None:
     with pytest.raises(UsageError, match="--jit on works with one replica and without"):
         make(jit="on", gradient_accumulation=2)
+    with pytest.raises(UsageError, match="--jit on has no --deterministic max-pooling"):
+        make(jit="on", deterministic=True)
 
 
 def test_a_data_set_smaller_than_a_batch_is_one_step_an_epoch() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from mnist_core.config import Config
 from mnist_core.data.split import Split
-from mnist_core.errors import UsageError
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.metrics import Report, Tally
 from mnist_core.reporting.journal import Journal, truncate
@@ -127,20 +126,6 @@ def test_zeros_where_a_power_cut_lost_the_end_are_dropped(tmp_path: Path) -> Non
     path.write_bytes(content + bytes(100) + b"\n")
     truncate(path, step=9, evaluated_at=-1)
     assert path.read_bytes() == content
-
-
-def test_a_run_has_one_writer(tmp_path: Path) -> None:
-    first, second = Journal(), Journal()
-    first.on_start(make_run(tmp_path))
-    first.on_block(make_run(tmp_path), block(1, 4))
-    with pytest.raises(UsageError, match=f"another process is training {tmp_path}; wait for it"):
-        second.on_start(make_run(tmp_path))
-    second.on_end(make_run(tmp_path))
-    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
-    first.on_end(make_run(tmp_path))
-    second.on_start(make_run(tmp_path, step=2))
-    second.on_end(make_run(tmp_path))
-    assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
 
 def test_a_full_disk_takes_no_part_of_a_block(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Telling(TrainStep):
 
     def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
         gradients, scalars = super().gradients(batch)
-        return gradients, {**scalars, "ink": tf.reduce_mean(batch.images) * batch.share}
+        return gradients, {**scalars, "ink": tf.reduce_mean(batch.images)}
 
 
 class Trained:
