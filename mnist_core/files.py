@@ -1,4 +1,4 @@
-"""Files: where they lie, and that they appear whole or not at all."""
+"""Files: where they lie, that they appear whole or not at all, and whose a directory is."""
 
 import contextlib
 import errno

@@ -80,8 +80,7 @@ def hold_out(train: Split, size: int | None) -> tuple[Split, Split]:
         raise UsageError(f"--validation-size must be 0 to {len(train) - 1} here, not {size}")
     cuts = (slice(None, count), slice(count, None))
     training, validation = (Split(train.images[cut], train.labels[cut]) for cut in cuts)
-    lacking = np.setdiff1d(training.labels, validation.labels)
-    if len(lacking) and size >= ENOUGH:
+    if size >= ENOUGH and len(lacking := np.setdiff1d(training.labels, validation.labels)):
         digits = ", ".join(map(str, lacking))
         warn(f"warning: the last {size} images, which validate, have no {digits}; shuffle the data")
     return training, validation

@@ -69,11 +69,11 @@ class Trainer:
     ) -> None:
         given = config
         self.device, config = device.settle(config)
-        self.config = config
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         train, self.validation = hold_out(self.data.train, config.validation_size)
         if given.parts is None and len(train) < config.parts:
-            self.config = config = config.replace(parts=1)
+            config = config.replace(parts=1)
+        self.config = config
         self._strategy = tf.distribute.get_strategy()
         self._plan = Plan(
             len(train),
