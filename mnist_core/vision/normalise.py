@@ -36,7 +36,7 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
         ink = inside and find_ink(inside, edges=edges)
         if ink:
             return ink
-    if _is_solid(sheet, mask) or (not edges and sheet.shows_edge(mask)):
+    if _is_solid(sheet, mask) or (not edges and (sheet.shows_edge(mask) or sheet.shows_line(mask))):
         return None
     return sheet.cut(mask)
 

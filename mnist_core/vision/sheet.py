@@ -22,6 +22,9 @@ PALER = 0.5
 LIKE_INK, MOST_LIKE_INK = 0.3, 0.35
 # Where all is like it, or where there is but such a share of the ink's area, that tells nothing.
 ALL_LIKE_INK, LEAST_AROUND = 0.95, 0.25
+# As a share of its height, what is narrower may be a line. Beyond its ends the paper's line goes on for at
+# least so much of that, nearly everywhere so strong as a share of it.
+NARROW, BEYOND, GOES_ON = 0.4, 0.5, 0.5
 
 Box = tuple[int, int, int, int]
 
@@ -156,6 +159,35 @@ class Sheet:
         paper = cv2.dilate(cv2.blur(tones, (3, 3)), np.ones(near, np.uint8))[around]
         alike = (tones[around] < written + LIKE_INK * (paper - written)).mean()
         return bool(MOST_LIKE_INK < alike < ALL_LIKE_INK)
+
+    def shows_line(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
+        """Whether a mask at (x, y) of the copy is no 1 but a part of an upright line of the paper."""
+        rows, columns = np.nonzero(mask)
+        rows, columns = rows + y, columns + x
+        top, bottom = int(rows.min()), int(rows.max())
+        height = bottom - top + 1
+        if np.ptp(columns) + 1 > NARROW * height:
+            return False
+        line = np.polyfit(rows, columns, 1)
+        usual = float(np.median(self.strength[rows, columns]))
+        away = 2 + round(stroke_width(mask)) + np.arange(1, max(4, round(BEYOND * height)) + 1)
+        beyond = [self._beyond(np.polyval(line, ends), ends) for ends in (top - away, bottom + away)]
+        found = [strength for strength in beyond if strength is not None]
+        return min(found, default=0.0) > GOES_ON * usual
+
+    def _beyond(self, columns: np.ndarray, rows: np.ndarray) -> float | None:
+        """What nearly all of a line is stronger than, which may lie a little beside these pixels.
+
+        Infinite where it leaves the picture by a side, None where it does above or below.
+        """
+        height, width = self.strength.shape
+        is_level = (rows >= 0) & (rows < height)
+        is_inside = is_level & (columns >= 0) & (columns < width)
+        if 4 * is_inside.sum() < len(rows):
+            return np.inf if 4 * is_level.sum() >= len(rows) else None
+        rows, columns = rows[is_inside], np.round(columns[is_inside]).astype(int)
+        beside = np.clip(columns + np.arange(-2, 3)[:, np.newaxis], 0, width - 1)
+        return float(np.quantile(self.strength[rows, beside], 0.25, axis=1).max())
 
     def cut(self, mask: np.ndarray, x: int = 0, y: int = 0) -> Ink:
         """What lies under a mask whose upper left corner is at (x, y) of the copy, with its rim."""

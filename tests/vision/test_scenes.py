@@ -99,7 +99,7 @@ def test_discs_go_and_what_else_is_small_or_round_stays() -> None:
     assert (without_discs(mask) == mask * (discs == 0)).all()
 
 
-def test_bars_of_a_code_and_lines_of_blank_paper_are_no_ones(predictor: Predictor) -> None:
+def test_bars_of_a_code_are_no_ones(predictor: Predictor) -> None:
     rng = np.random.default_rng(0)
     code = np.full((200, 400), 255, np.uint8)
     at = 40
@@ -108,3 +108,31 @@ def test_bars_of_a_code_and_lines_of_blank_paper_are_no_ones(predictor: Predicto
         code[40:160, at : at + width] = 0
         at += width + int(rng.integers(3, 9))
     assert predictor.read(code).text == ""
+
+
+# From one (x, y) to another, and the tone.
+Line = tuple[tuple[int, int], tuple[int, int], int]
+ONE: Line = (204, 90), (200, 200), 60
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        pytest.param([ONE], "1", id="a 1"),
+        pytest.param([((211, -5), (196, 305), 205), ONE], "1", id="on a faint line"),
+        pytest.param([((211, -5), (196, 305), 130), ONE], "", id="part of a line"),
+        pytest.param([((380, -5), (390, 200), 60)], "1", id="at the border"),
+        pytest.param([((385, -5), (405, 250), 60)], "", id="across a corner"),
+    ],
+)
+def test_a_part_of_an_upright_line_is_no_one(predictor: Predictor, lines: list[Line], text: str) -> None:
+    picture = np.full((300, 400), 230, np.uint8)
+    for start, end, tone in lines:
+        cv2.line(picture, start, end, tone, 2)
+    assert predictor.read(picture).text == text
+
+
+def test_blank_squared_paper_is_no_row_of_ones(predictor: Predictor) -> None:
+    blank, style = np.zeros((330, 440), np.float32), paper.Style(paper="squared", light="gradient")
+    read = [predictor.read(paper.photo(blank, style, np.random.default_rng(seed))).text for seed in range(40)]
+    assert read.count("") >= 38
