@@ -22,8 +22,8 @@ PALER = 0.5
 LIKE_INK, MOST_LIKE_INK = 0.3, 0.35
 # Where all is like it, or where there is but such a share of the ink's area, that tells nothing.
 ALL_LIKE_INK, LEAST_AROUND = 0.95, 0.25
-# As a share of its height, what is narrower may be a line. Beyond its ends the paper's line goes on for at
-# least so much of that, nearly everywhere so strong as a share of it.
+# What is narrower, as a share of its height, may be a line: so far beyond its ends, as a share of that, a
+# line is nearly everywhere stronger than such a share of its own strength.
 NARROW, BEYOND, GOES_ON = 0.4, 0.5, 0.5
 
 Box = tuple[int, int, int, int]
