@@ -26,7 +26,7 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
     """Cuts out the one digit of a picture; None where nothing is written.
 
     Args:
-      edges: the digit may be a line between two tones, such as a shadow's edge.
+      edges: the digit may be a line between two tones, such as a shadow's edge, or one of the paper.
     """
     mask = digit_mask(sheet.mask)
     if mask is None:
@@ -36,7 +36,7 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
         ink = inside and find_ink(inside, edges=edges)
         if ink:
             return ink
-    if _is_solid(sheet, mask) or (not edges and (sheet.shows_edge(mask) or sheet.shows_line(mask))):
+    if _is_solid(sheet, mask) or (not edges and sheet.is_unwritten(mask)):
         return None
     return sheet.cut(mask)
 

@@ -142,15 +142,10 @@ def _clear_pieces(sheet: Sheet) -> tuple[Sheet, list[Piece], float]:
         sheet = larger
         pieces, height, written = pieces_of(sheet.mask)
     found = sum(piece.area for piece in pieces)
-    pieces = [
-        piece
-        for piece in pieces
-        if not sheet.shows_edge(piece.mask, piece.x, piece.y)
-        and not sheet.shows_line(piece.mask, piece.x, piece.y)
-    ]
+    pieces = [piece for piece in pieces if not sheet.is_unwritten(piece.mask, piece.x, piece.y)]
     ink = sum(piece.area for piece in pieces)
-    edges = found - ink
-    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * (written - edges):
+    unwritten = found - ink
+    if height < LOWEST_DIGIT * max(sheet.mask.shape) or ink < LEAST_INK * (written - unwritten):
         pieces = []
     return sheet, pieces, height
 

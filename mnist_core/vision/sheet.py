@@ -141,7 +141,11 @@ class Sheet:
         gray[desk] = np.median(gray[~desk])
         return next(self.seen_in(gray, self.left + x, self.top + y, is_inside=True))
 
-    def shows_edge(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
+    def is_unwritten(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
+        """Whether a mask at (x, y) of the copy is an edge of the light or a line of the paper."""
+        return self._is_edge(mask, x, y) or self._is_line(mask, x, y)
+
+    def _is_edge(self, mask: np.ndarray, x: int, y: int) -> bool:
         """Whether a mask at (x, y) of the copy is no stroke but the line between two tones, as a shadow's."""
         dx, dy, width, height = cv2.boundingRect(mask)
         x, y, mask = x + dx, y + dy, mask[dy : dy + height, dx : dx + width]
@@ -160,7 +164,7 @@ class Sheet:
         alike = (tones[around] < written + LIKE_INK * (paper - written)).mean()
         return bool(MOST_LIKE_INK < alike < ALL_LIKE_INK)
 
-    def shows_line(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
+    def _is_line(self, mask: np.ndarray, x: int, y: int) -> bool:
         """Whether a mask at (x, y) of the copy is no 1 but a part of an upright line of the paper."""
         rows, columns = np.nonzero(mask)
         rows, columns = rows + y, columns + x
@@ -183,8 +187,8 @@ class Sheet:
         height, width = self.strength.shape
         is_level = (rows >= 0) & (rows < height)
         is_inside = is_level & (columns >= 0) & (columns < width)
-        if 4 * is_inside.sum() < len(rows):
-            return np.inf if 4 * is_level.sum() >= len(rows) else None
+        if is_inside.mean() < 0.25:
+            return None if is_level.mean() < 0.25 else np.inf
         rows, columns = rows[is_inside], np.round(columns[is_inside]).astype(int)
         beside = np.clip(columns + np.arange(-2, 3)[:, np.newaxis], 0, width - 1)
         return float(np.quantile(self.strength[rows, beside], 0.25, axis=1).max())
