@@ -109,7 +109,7 @@ class ConvBlock(keras.layers.Layer):
     def __init__(
         self,
         filters: int,
-        kernel_size: int = 3,
+        kernel_size: int | tuple[int, int] = 3,
         *,
         pool: bool = False,
         padding: str = "valid",

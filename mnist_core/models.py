@@ -84,6 +84,57 @@ class SlimNet(DeepNet):
 
 
 @register
+class StringNet(keras.Model):
+    """Reads digits side by side, also where they touch: what each column of a frame tells.
+
+    For connectionist temporal classification (A. Graves et al., "Connectionist temporal classification",
+    ICML 2006). Of an image of one digit it gives logits as other networks do.
+    """
+
+    # What a column shows where no digit is told there; the digits come before.
+    BLANK = 10
+    # A column of the feature map covers four of the frame; one and the same digit may follow after less.
+    PER_FEATURE = 2
+
+    def __init__(
+        self,
+        widths: tuple[int, ...] = (32, 32, 64, 64, 96),
+        hidden: int = 128,
+        dropout: float = 0.3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.widths = tuple(widths)
+        self.hidden = hidden
+        self.dropout = dropout
+        self.blocks = [
+            ConvBlock(width, pool=i % 2 == 1, normalise=True) for i, width in enumerate(self.widths)
+        ]
+        # All of the height that is left, and three features side by side.
+        self.wide = ConvBlock(hidden, (2, 3), normalise=True)
+        self.drop = Dropout(dropout)
+        self.head = keras.layers.Dense(self.PER_FEATURE * (self.BLANK + 1))
+
+    def columns(self, frames: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits ``[n, columns, 11]`` of frames ``[n, 28, w, 1]``: the digit that each tells, or `BLANK`."""
+        features = frames
+        for block in [*self.blocks, self.wide]:
+            features = block(features, training=training)
+        logits = self.head(self.drop(features[:, 0], training=training))
+        return tf.reshape(logits, [tf.shape(logits)[0], -1, self.BLANK + 1])
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        # The columns see beyond a digit.
+        frames = tf.pad(images, [[0, 0], [0, 0], [8, 8], [0, 0]])
+        chances = tf.nn.log_softmax(self.columns(frames, training=training))
+        return tf.reduce_max(chances[..., : self.BLANK], axis=1)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"widths": self.widths, "hidden": self.hidden, "dropout": self.dropout}
+        return {**super().get_config(), **own}
+
+
+@register
 class QuickNet(keras.Model):
     """Much learned in few operations: the middle 24x24 pixels, a wide first kernel, pooled at once."""
 
@@ -206,6 +257,7 @@ MODELS: dict[str, type[keras.Model]] = {
     "lenet5": LeNet5,
     "mlp": MLP,
     "keras_convnet": KerasConvNet,
+    "stringnet": StringNet,
 }
 
 

@@ -19,6 +19,20 @@ RECIPES: dict[str, dict[str, Any]] = {
         "outliers": 0.1,
         "ema": 0.999,
     },
+    # For digits that touch: the other shipped weights.
+    "strings": {
+        "model": "stringnet",
+        "epochs": 30,
+        "rotation": 6.0,
+        "scale": 0.15,
+        "shear": 0.15,
+        "thickness": 0.5,
+        "elastic": 1.0,
+        "blur": 0.3,
+        "outliers": 0.1,
+        "clip_norm": 5.0,
+        "ema": 0.999,
+    },
     # The most accurate, scored as the mean over views of each image.
     "best": {
         "model": "slimnet",

@@ -31,6 +31,8 @@ METRICS = "metrics.jsonl"
 STAMP = re.compile(r"\d{8}-\d{6}(?=-)")
 # The weights that come with the package, laid out as a run.
 SHIPPED = Path(__file__).parent / "shipped"
+# Those that read digits that touch.
+STRINGS = SHIPPED / "strings"
 
 
 def create_run(config: Config, environment: dict[str, Any]) -> Path:

@@ -41,6 +41,7 @@ def test_every_network_gives_ten_logits_an_image_in_the_precision_asked_for(name
         models.DigitNet(widths=(3, 5, 4), dropout=0.1, map_dropout=0.2),
         models.KerasConvNet(dropout=0.2),
         models.QuickNet(widths=(3, 4), hidden=5),
+        models.StringNet(widths=(3, 4, 3, 4, 3), hidden=5, dropout=0.1),
         models.TinyNet(widths=(3, 4, 5)),
         models.LeNet5(),
         models.MLP(widths=(7, 6)),

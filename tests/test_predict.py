@@ -12,8 +12,9 @@ import pytest
 
 from mnist_core.data.synthetic import draw
 from mnist_core.runs import SHIPPED
+from mnist_core.vision.answers import Digit
 from mnist_core.vision.overlay import marked
-from mnist_core.vision.page import Digit, Page
+from mnist_core.vision.page import Page
 from tests.invoke import ROOT, call, spawn
 
 DRAWN, LABELS = draw(200, seed=1)

@@ -93,7 +93,7 @@ def with_outliers(
     made = tf.where(_each(kind >= 7), _pairs(images, turned, random, warp), made)
     made = tf.where(_each(kind == 3), _figures(size, random), made)
     made = tf.where(_each(kind == 4), _faces(size, random), made)
-    made = tf.where(_each((kind == 5) | (kind == 6)), _written(LETTERS, size, random), made)
+    made = tf.where(_each((kind == 5) | (kind == 6)), written(LETTERS, size, random), made)
     chosen = draws[:, 0] < share
     any_label = tf.cast(random.uniform([]) * 10, tf.int32)
     return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
@@ -124,7 +124,7 @@ def _pairs(images: tf.Tensor, turned: tf.Tensor, random: StepRandom, warp: Warp)
     """Each image beside itself, itself turned or a drawn digit, touching or nearly so, in a digit's frame."""
     draws = random.uniform([5])
     which = draws[:, 0]
-    drawn = _written(DIGITS, images.shape[1:3], random)
+    drawn = written(DIGITS, images.shape[1:3], random)
     second = tf.where(_each(which < 0.5), drawn, tf.where(_each(which < 0.75), images, turned))
     swap = _each(draws[:, 1] < 0.5)
     pair = tf.where(swap, second, images), tf.where(swap, images, second)
@@ -210,7 +210,7 @@ def _scribbles(size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     return _drawn(tf.stack([first, bend, last], axis=2), there, size, random)
 
 
-def _written(signs: dict[str, str], size: tuple[int, int], random: StepRandom) -> tf.Tensor:
+def written(signs: dict[str, str], size: tuple[int, int], random: StepRandom) -> tf.Tensor:
     """One of the signs for each image by an unsteady hand, some narrow; as `_scribbles`."""
     strokes = np.zeros((len(signs), STROKES, 3, 2), np.float32)
     there = np.zeros((len(signs), STROKES), bool)

@@ -104,8 +104,12 @@ class TrainStep:
             [variable.value for variable in self.model.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        right = tf.argmax(logits, axis=1, output_type=tf.int32) == batch.labels
-        return gradients, {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+        right = tf.cast(self.right(batch, logits), tf.float32)
+        return gradients, {"loss": loss, "accuracy": tf.reduce_mean(right)}
+
+    def right(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        """bool ``[n]``: which images float32 ``logits`` tell right."""
+        return tf.argmax(logits, axis=1, output_type=tf.int32) == batch.labels
 
     def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
         """Moves the weights.

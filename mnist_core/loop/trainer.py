@@ -29,6 +29,7 @@ from mnist_core.loop.run import BlockLog, Result, Run
 from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.state import ModelSource, TrainState, weights_sha256
 from mnist_core.loop.step import TrainStep
+from mnist_core.loop.strings import step_for
 from mnist_core.metrics import Report
 from mnist_core.settings import period_steps
 
@@ -41,7 +42,7 @@ class Trainer:
       model: a subclassed ``keras.Model``, or a function such as its class that makes one and so gives it the
         run's precision; left out, the one that ``config.model`` names.
       data: left out, what ``config.dataset`` names.
-      step: `TrainStep` or a subclass.
+      step: `TrainStep` or a subclass; left out, the one that the model needs.
       optimizer: a Keras optimizer to stand in for our SGD, or another `optimizers.Optimizer`.
       rates: the learning rate, float32, of each step, int64 from 0; left out, what ``config.schedule`` says.
       hooks: objects with methods of `hooks.Hook`.
@@ -62,7 +63,7 @@ class Trainer:
         *,
         model: ModelSource | None = None,
         data: Dataset | None = None,
-        step: type[TrainStep] = TrainStep,
+        step: type[TrainStep] | None = None,
         optimizer: keras.optimizers.Optimizer | Optimizer | None = None,
         rates: Schedule | None = None,
         hooks: Sequence[Any] = (),
@@ -93,6 +94,7 @@ class Trainer:
         found = {"dataset": data.name} if data else {}
         self.record = given.replace(precision=self.state.precision, parts=config.parts, **found)
         self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
+        step = step or step_for(self.state.model)
         self._step = step(config, self.state, rates or schedule.from_config(config, self.run.total_steps))
         self._evaluator = Evaluator(self.state.model, tta=config.tta)
         watched = bool(len(self.validation)) and bool(self._steps(config.eval_every))

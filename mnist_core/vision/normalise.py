@@ -47,34 +47,40 @@ def to_mnist(strength: np.ndarray) -> np.ndarray:
     Args:
       strength: float32 [height, width], 0 (paper) to 1 (ink), cut to the ink's box.
     """
-    strength = _of_usual_stroke(strength)
+    strength = boxed(strength, BOX)
     height, width = strength.shape
-    scale = BOX / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale != 1:
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        strength = np.clip(cv2.resize(strength, size, interpolation=method), 0, 1)
-    strength = np.clip(strength / max(np.percentile(strength[strength > 0.3], 75), 0.3), 0, 1)
     mass = strength.sum()
-    x = SIDE / 2 - (strength.sum(axis=0) @ np.arange(size[0])) / mass
-    y = SIDE / 2 - (strength.sum(axis=1) @ np.arange(size[1])) / mass
-    left, top = (int(np.clip(round(at), 0, SIDE - n)) for at, n in zip((x, y), size, strict=True))
+    x = SIDE / 2 - (strength.sum(axis=0) @ np.arange(width)) / mass
+    y = SIDE / 2 - (strength.sum(axis=1) @ np.arange(height)) / mass
+    left, top = (int(np.clip(round(at), 0, SIDE - n)) for at, n in ((x, width), (y, height)))
     image = np.zeros((SIDE, SIDE), np.uint8)
-    image[top : top + size[1], left : left + size[0]] = np.round(strength * 255)
+    image[top : top + height, left : left + width] = np.round(strength * 255)
     return image
 
 
+def boxed(strength: np.ndarray, width: int) -> np.ndarray:
+    """Scales ink to a box BOX high and ``width`` wide, its strokes as wide and as bright as MNIST's."""
+    strength = _of_usual_stroke(strength, width)
+    scale = 1 / _pixel(strength, width)
+    size = tuple(max(1, round(side * scale)) for side in strength.shape[::-1])
+    if scale != 1:
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        strength = np.clip(cv2.resize(strength, size, interpolation=method), 0, 1)
+    return np.clip(strength / max(np.percentile(strength[strength > 0.3], 75), 0.3), 0, 1)
+
+
 def views(images: np.ndarray) -> np.ndarray:
-    """Each image narrower and slanted both ways; uint8 [len(VIEWS), n, 28, 28] of uint8 [n, 28, 28].
+    """Each image narrower and slanted both ways; uint8 [len(VIEWS), n, h, w] of uint8 [n, h, w].
 
     What is probable in the mean of them depends less on how wide and upright someone writes.
     """
-    centre = (SIDE - 1) / 2
+    height, width = images.shape[1:]
     made = np.empty((len(VIEWS), *images.shape), np.uint8)
-    for view, (width, slant) in zip(made, VIEWS, strict=True):
-        move = np.float32([[width, slant, centre * (1 - width - slant)], [0, 1, 0]])
+    for view, (share, slant) in zip(made, VIEWS, strict=True):
+        across = ((width - 1) * (1 - share) - (height - 1) * slant) / 2
+        move = np.float32([[share, slant, across], [0, 1, 0]])
         for image, target in zip(images, view, strict=True):
-            cv2.warpAffine(image, move, (SIDE, SIDE), dst=target)
+            cv2.warpAffine(image, move, (width, height), dst=target)
     return made
 
 
@@ -91,16 +97,20 @@ def _is_solid(sheet: Sheet, mask: np.ndarray) -> bool:
     return abs(inside - ink) < abs(inside - paper)
 
 
-def _of_usual_stroke(strength: np.ndarray) -> np.ndarray:
+def _pixel(strength: np.ndarray, width: int) -> float:
+    """How much of ``strength`` a pixel of the box of `boxed` covers."""
+    return max(strength.shape[0] / BOX, strength.shape[1] / width)
+
+
+def _of_usual_stroke(strength: np.ndarray, width: int) -> np.ndarray:
     """``strength`` with strokes that would be thinner or thicker in the box than MNIST's made so wide."""
-    side = max(strength.shape)
-    stroke, pixel = stroke_width(strength > 0.5, float(strength.sum())), side / BOX
+    stroke, pixel = stroke_width(strength > 0.5, float(strength.sum())), _pixel(strength, width)
     missing, excess = round(THINNEST_STROKE * pixel - stroke), round(stroke - THICKEST_STROKE * pixel)
-    if side <= BOX or (missing < 1 and excess < 1):
+    if pixel <= 1 or (missing < 1 and excess < 1):
         return strength
     change = max(missing, excess)
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (change + 1, change + 1))
     padded = np.pad(strength, change)
     changed = cv2.dilate(padded, element) if missing > 0 else cv2.erode(padded, element)
-    x, y, width, height = cv2.boundingRect((changed > FAINTEST).astype(np.uint8))
-    return changed[y : y + height, x : x + width] if width else strength
+    x, y, across, down = cv2.boundingRect((changed > FAINTEST).astype(np.uint8))
+    return changed[y : y + down, x : x + across] if across else strength

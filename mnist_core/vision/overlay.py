@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 
+from mnist_core.vision.answers import Digit
 from mnist_core.vision.gray import shrink
-from mnist_core.vision.page import Digit, Page
+from mnist_core.vision.page import Page
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # BGR.

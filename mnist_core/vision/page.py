@@ -2,17 +2,17 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable
 from typing import Self
 
 import numpy as np
 
+from mnist_core.vision.answers import Answers, Digit, Recognise
 from mnist_core.vision.ink import WORKING_SIDE, Look
 from mnist_core.vision.parts import THUMBNAIL, components, is_paper, stroke_width
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
-from mnist_core.vision.sheet import Box, Ink, Sheet
+from mnist_core.vision.sheet import Sheet
 from mnist_core.vision.signs import are_bars, signs_among
-from mnist_core.vision.touching import LEAST_PROBABILITY, SURE, WIDE, Confidence, resolved
+from mnist_core.vision.touching import LEAST_PROBABILITY, SURE, WIDE, resolved
 
 # Digits that are lower, in pixels of the copy of WORKING_SIDE, are cut out of one of PAGE_SIDE.
 CLEAR_HEIGHT, PAGE_SIDE = 56, 1152
@@ -33,24 +33,6 @@ LEAST_INK = 0.5
 LEAST_SHARE, SURE_SHARE = 0.5, 0.75
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Digit:
-    """A digit that was read.
-
-    Attributes:
-      digit: the most probable one, of this ``probability``.
-      box: x, y, width, height in the picture's pixels.
-      probabilities: float32 ``[10]``, the mean over some views of the image.
-      image: uint8 ``[28, 28]`` as MNIST shows digits; the network was asked about `views` of it.
-    """
-
-    digit: int
-    probability: float
-    box: Box
-    probabilities: np.ndarray
-    image: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,29 +63,6 @@ class Page:
         return self.digits[0].probability if self.digits else 0.0
 
 
-Recognise = Callable[[list[Ink]], list[Digit]]
-
-
-class _Answers:
-    """What a network says of the pieces of a sheet, which is asked once about each."""
-
-    def __init__(self, sheet: Sheet, recognise: Recognise) -> None:
-        self._sheet, self._recognise = sheet, recognise
-        self._known: dict[Piece, Digit] = {}
-
-    def digits(self, pieces: list[Piece]) -> list[Digit]:
-        """The digit that each piece most likely is."""
-        unknown = [piece for piece in pieces if piece not in self._known]
-        if unknown:
-            inks = [self._sheet.cut(piece.mask, piece.x, piece.y) for piece in unknown]
-            self._known.update(zip(unknown, self._recognise(inks), strict=True))
-        return [self._known[piece] for piece in pieces]
-
-    def confidence(self, pieces: list[Piece]) -> np.ndarray:
-        """How likely that is, float ``[n]``."""
-        return np.array([digit.probability for digit in self.digits(pieces)])
-
-
 def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> Page:
     """The digits of a page; none where there are not at least two.
 
@@ -118,9 +77,9 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
     sheet, pieces, height = _clear_pieces(sheet)
     if not pieces:
         return nothing
-    answers = _Answers(sheet, recognise)
-    pieces = _with_faint(sheet, pieces, height, answers.confidence)
-    digits = _digits(pieces, height, answers.confidence, SURE_SHARE if again else LEAST_SHARE)
+    answers = Answers(sheet, recognise)
+    pieces = _with_faint(sheet, pieces, height, answers)
+    digits = _digits(pieces, height, answers, SURE_SHARE if again else LEAST_SHARE)
     # A straight stroke reads as a 1, a bent one as a 7. Those that were seen at a second look alone, or were
     # all cut or joined, or are level as the bars of a code count only where another digit is among them.
     may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
@@ -155,14 +114,14 @@ def _without_signs(row: list[Piece], read: list[Digit]) -> list[Digit]:
     return [one for one, is_sign in zip(read, signs, strict=True) if not is_sign]
 
 
-def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Confidence) -> list[Piece]:
+def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, answers: Answers) -> list[Piece]:
     """The pieces, and those of fainter ink, beside them or in a row of their own, that are surely digits.
 
     One threshold for a page loses the digits of a second, paler pen, or leaves fragments of them, which go.
     """
     if len(pieces) < 2:
         return pieces
-    sure = list(itertools.compress(pieces, confidence(pieces) >= SURE))
+    sure = list(itertools.compress(pieces, answers.confidence(pieces) >= SURE))
     if len(sure) < 2:
         return pieces
     clear = {*sure, *(piece for piece in pieces if piece.width >= WIDE * piece.height)}
@@ -176,7 +135,7 @@ def _with_faint(sheet: Sheet, pieces: list[Piece], height: float, confidence: Co
         if LEAST_FAINT < piece.height / height < LARGEST_FAINT
         and (not _is_narrow(piece) or stroke_width(piece.mask) > thin)
     ]
-    found = list(itertools.compress(faint, confidence(faint) >= SURE))
+    found = list(itertools.compress(faint, answers.confidence(faint) >= SURE))
     neighbours = sure + [piece for piece in found if not _is_narrow(piece)]
     found = [
         piece
@@ -197,19 +156,19 @@ def _is_level(a: Piece, b: Piece, height: float) -> bool:
     return bool(y < 0.6 * height and x < 4 * height)
 
 
-def _digits(pieces: list[Piece], height: float, confidence: Confidence, least_share: float) -> list[Piece]:
+def _digits(pieces: list[Piece], height: float, answers: Answers, least_share: float) -> list[Piece]:
     """The pieces that are digits; none where they are fewer than two, or most are something else."""
     if len(pieces) == 1 and pieces[0].width < WIDE * pieces[0].height:
         return []
     # A word can be cut into ones; its letters, before they are cut, are no digits.
     whole = [piece for piece in pieces if piece.width < WIDE * piece.height]
-    if whole and (confidence(whole) >= SURE).mean() < least_share:
+    if whole and (answers.confidence(whole) >= SURE).mean() < least_share:
         return []
     count = len(pieces)
-    pieces = resolved(pieces, height, confidence)
+    pieces = resolved(pieces, height, answers)
     if len(pieces) < 2:
         return []
-    chances = confidence(pieces)
+    chances = answers.confidence(pieces)
     # Two or three pieces may as well be the strokes of a letter, the more so where they were cut apart.
     least = LEAST_OF_FEW if len(pieces) == count else SURE
     if (chances >= SURE).mean() < least_share or (len(pieces) < FEW and chances.min() < least):

@@ -9,10 +9,11 @@ import numpy as np
 from mnist_core.data.split import check_images
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
+from mnist_core.vision.answers import Digit
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.normalise import find_ink, to_mnist, views
-from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Digit, Page, find_digits
+from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Page, find_digits
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
 
@@ -23,7 +24,7 @@ class Predictor:
     Args:
       run: run directory; left out, the newest finished run under ``log_dir``.
       model: a network to use instead, from float32 ``[n, 28, 28, 1]`` in [0, 1] to logits ``[n, 10]``.
-      engine: what computes, one of `engines.ENGINES`.
+      engine: what computes, one of `engines.ENGINES`; digits that touch are read with TensorFlow.
 
     Raises:
       InputError: there is no such run. UsageError: there is no such engine, or it is not installed.

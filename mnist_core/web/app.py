@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from mnist_core import __version__
 from mnist_core.errors import InputError
-from mnist_core.vision.page import Digit
+from mnist_core.vision.answers import Digit
 from mnist_core.web.together import SharedPredictor
 from mnist_core.web.upload import KINDS, Limits, RefusedError, Room, decode, extract, receive
 

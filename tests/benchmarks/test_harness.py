@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from benchmarks import harness, ship
 from benchmarks.harness import Contestant, contest, exponent, ratios, steps_for, summary, take_turns
 from mnist_core import runs
 from mnist_core.config import Config
+from mnist_core.data.split import Split
+from mnist_core.data.synthetic import draw
 from tests.invoke import ROOT, spawn
 
 
@@ -146,3 +149,24 @@ def test_a_run_without_an_end_or_without_held_out_images_is_not_shipped(
 def test_what_ship_would_not_heed_it_refuses(flag: str, shipped: Path, tmp_path: Path) -> None:
     done = spawn("-m", "benchmarks.ship", "--run", tmp_path, "--out", shipped, flag, "x")
     assert flag in done.failure(2)
+
+
+def test_strings_are_scored_by_their_length() -> None:
+    from mnist_core import models
+
+    class Told(models.StringNet):
+        """Tells the digit 7 in every frame."""
+
+        def columns(self, frames: Any, training: bool = False) -> Any:
+            return np.tile(9.0 * np.eye(models.StringNet.BLANK + 1)[[10, 7, 7, 10]], (len(frames), 1, 1))
+
+    images, labels = draw(2000, seed=3)
+    scores = ship._scores_of_strings(Told(), Config.from_recipe("strings"), Split(images, labels))
+    right, counts = np.array(scores["test_strings_right"]), np.array(scores["test_strings"])
+    assert counts.sum() == 2000
+    assert right[0] / counts[0] == pytest.approx((labels == 7).mean(), abs=0.06)
+    assert right[0] > 0
+    assert not right[1:].any()
+    assert f"| strings of 1 test digits read right | {right[0] / counts[0]:.1%} of {counts[0]:,} |" in (
+        ship._rows_of_strings(scores)
+    )

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from mnist_core.vision import page as pages
-from mnist_core.vision import touching
+from mnist_core.vision import seams
 from mnist_core.vision.parts import without_ruling
 from mnist_core.vision.segment import Piece, pieces_of, rows_of
 from mnist_core.vision.touching import resolved
+from tests.vision.judge import Judge
 
 HEIGHT = 40
 
@@ -134,7 +135,7 @@ def test_touching_pieces_are_cut_where_the_judge_is_surest():
     expected = [ring(page, x, 100, 90) for x in (70, 134, 198)]
     pieces, height, _ = pieces_of(page)
     assert len(pieces) == 1
-    parted = resolved(pieces, height, narrow_is_sure)
+    parted = resolved(pieces, height, Judge(narrow_is_sure))
     assert len(parted) == 3
     assert np.abs(centres(parted) - expected).max() <= 18
     # Nothing is lost but crumbs.
@@ -148,8 +149,8 @@ def test_seams_are_found_all_along_a_piece_also_where_others_cross_less_ink():
         ring(mask, x, 30, 60)
     for x in (200, 240):
         mask[24:36, x - 4 : x + 4] = 1
-    seams, costs = touching._seams(mask)
-    middles = [seam.mean() for seam in seams]
+    found, costs = seams._seams(mask)
+    middles = [seam.mean() for seam in found]
     assert min(costs) < 0.6 * max(costs)
     assert all(np.abs(np.array(middles) - x).min() < 12 for x in (200, 240))
 
@@ -157,7 +158,7 @@ def test_seams_are_found_all_along_a_piece_also_where_others_cross_less_ink():
 def test_what_the_judge_is_sure_of_stays_whole():
     page, rows = written()
     pieces, height, _ = pieces_of(page)
-    assert len(resolved(pieces, height, narrow_is_sure)) == sum(map(len, rows))
+    assert len(resolved(pieces, height, Judge(narrow_is_sure))) == sum(map(len, rows))
     assert resolved([], height, narrow_is_sure) == []
 
 
@@ -165,7 +166,7 @@ def test_a_piece_of_crumbs_stays_whole():
     mask = np.zeros((40, 40), np.uint8)
     mask[::8, ::8] = 1
     piece = Piece(mask, 0, 0)
-    assert resolved([piece], HEIGHT, lambda pieces: np.full(len(pieces), 0.1)) == [piece]
+    assert resolved([piece], HEIGHT, Judge(lambda pieces: np.full(len(pieces), 0.1))) == [piece]
 
 
 @pytest.mark.parametrize(("alone", "count"), [(0.99, 2), (0.4, 1)])
@@ -175,7 +176,7 @@ def test_neighbours_one_above_the_other_are_one_digit_unless_both_are_surely_dig
     def judge(some: list[Piece]) -> np.ndarray:
         return np.array([alone if piece in (upper, lower) else 0.98 for piece in some])
 
-    assert len(resolved([upper, lower], HEIGHT, judge)) == count
+    assert len(resolved([upper, lower], HEIGHT, Judge(judge))) == count
 
 
 @pytest.mark.parametrize(("chance", "count"), [(0.4, 5), (0.2, 4)])
@@ -185,7 +186,7 @@ def test_what_is_likely_a_digit_stays_among_sure_ones(chance, count):
     def judge(some: list[Piece]) -> np.ndarray:
         return np.array([chance if piece is pieces[2] else 0.99 for piece in some])
 
-    assert len(pages._digits(pieces, HEIGHT, judge, pages.LEAST_SHARE)) == count
+    assert len(pages._digits(pieces, HEIGHT, Judge(judge), pages.LEAST_SHARE)) == count
 
 
 @pytest.mark.parametrize(("chance", "width", "count"), [(0.7, 14, 3), (0.5, 14, 0), (0.7, 90, 0)])
@@ -198,7 +199,7 @@ def test_few_pieces_are_all_likely_digits_and_all_sure_ones_where_they_were_cut(
     def judge(some: list[Piece]) -> np.ndarray:
         return np.array([0.1 if one.width > 40 else chance if one.x < 100 else 0.99 for one in some])
 
-    found = pages._digits(pieces[: 3 if width < 40 else 2], HEIGHT, judge, pages.LEAST_SHARE)
+    found = pages._digits(pieces[: 3 if width < 40 else 2], HEIGHT, Judge(judge), pages.LEAST_SHARE)
     assert len(found) == count
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from mnist_core.vision import touching
 from mnist_core.vision.segment import Piece
+from mnist_core.vision.strings import Reading
+from tests.vision.judge import Judge
 
 
 def zeros(count: int, apart: int) -> np.ndarray:
@@ -38,21 +40,61 @@ def test_a_piece_of_usual_width_is_cut_only_where_it_is_no_digit(whole, half, co
             [whole if piece.width > 30 else half if piece.width > 12 else 0.1 for piece in pieces]
         )
 
-    parts = touching._parted(Piece(mask, 0, 0), 60, touching.UNUSUAL, confidence)
+    parts = touching._parted(Piece(mask, 0, 0), 60, touching.UNUSUAL, Judge(confidence))
     assert len(parts) == count
     assert sum(part.area for part in parts) == pytest.approx(mask.sum(), rel=0.1)
+
+
+def bridged(count: int) -> Piece:
+    """Upright bars 60 high and 14 wide, 26 from one another, and a stroke that joins them."""
+    mask = np.zeros((60, 26 * count + 4), np.uint8)
+    mask[28:32, 4:-4] = 1
+    for i in range(count):
+        mask[:, 4 + 26 * i : 18 + 26 * i] = 1
+    return Piece(mask, 100, 7)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_sure_string_is_spelt_by_the_slices_of_its_digits(count):
+    shares = np.eye(10, dtype=np.float32)[[7, 1, 4][:count]]
+    judge = Judge(
+        lambda pieces: np.exp([-abs(one.width - 24) for one in pieces]), Reading("714"[:count], 0.9, shares)
+    )
+    piece = bridged(count)
+    parts = touching.resolved([piece], 60, judge)
+    assert [part.x for part in parts] == pytest.approx([100 + 26 * i for i in range(count)], abs=8)
+    assert all(part.y == 7 and part.height == 60 for part in parts)
+    assert [part for part, _ in judge.learned] == parts
+    np.testing.assert_array_equal([told for _, told in judge.learned], shares)
+
+
+def test_a_string_with_fewer_seams_than_digits_is_spelt_by_even_slices():
+    shares = np.eye(10, dtype=np.float32)[[1] * 20]
+    judge = Judge(lambda pieces: np.full(len(pieces), 0.2), Reading("1" * 20, 0.9, shares))
+    parts = touching.resolved([Piece(np.ones((60, 100), np.uint8), 5, 0)], 60, judge)
+    assert [(part.x, part.width) for part in parts] == [(5 + 5 * i, 5) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    "reading", [Reading("8", 0.99, np.zeros((1, 10))), Reading("88", 0.4, np.zeros((2, 10)))]
+)
+def test_what_is_one_digit_or_is_not_sure_learns_nothing(reading):
+    judge = Judge(lambda pieces: np.array([0.9 if one.width > 30 else 0.1 for one in pieces]), reading)
+    piece = bridged(2)
+    assert touching.resolved([piece], 60, judge) == [piece]
+    assert not judge.learned
 
 
 def test_strokes_side_by_side_are_one_digit_where_the_whole_surely_is():
     pieces = [Piece(np.ones((50, 20), np.uint8), 0, 0), Piece(np.ones((60, 8), np.uint8), 22, 0)]
 
-    def confidence(together: float) -> touching.Confidence:
-        return lambda pieces: np.array([together if piece.width > 20 else 0.8 for piece in pieces])
+    def judge(together: float) -> Judge:
+        return Judge(lambda pieces: np.array([together if piece.width > 20 else 0.8 for piece in pieces]))
 
-    assert [piece.width for piece in touching._joined(pieces, 60, confidence(0.99))] == [30]
-    assert touching._joined(pieces, 60, confidence(0.9)) == pieces
+    assert [piece.width for piece in touching._joined(pieces, 60, judge(0.99))] == [30]
+    assert touching._joined(pieces, 60, judge(0.9)) == pieces
     apart = [pieces[0], Piece(pieces[1].mask, 30, 0)]
-    assert touching._joined(apart, 60, confidence(0.99)) == apart
+    assert touching._joined(apart, 60, judge(0.99)) == apart
 
 
 def test_the_cheapest_of_all_ways_is_found():

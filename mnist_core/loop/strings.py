@@ -1,0 +1,58 @@
+"""A step that learns to read digits side by side: `StringNet` with connectionist temporal classification."""
+
+import keras
+import tensorflow as tf
+
+from mnist_core.config import Config
+from mnist_core.data.strings import Strings
+from mnist_core.loop.schedule import Schedule
+from mnist_core.loop.state import TrainState
+from mnist_core.loop.step import Batch, TrainStep
+from mnist_core.models import StringNet
+
+
+class StringStep(TrainStep):
+    """Makes strings of the images of a batch; their labels are int32 ``[n, LONGEST]``, -1 after the last."""
+
+    def __init__(self, config: Config, state: TrainState, schedule: Schedule) -> None:
+        super().__init__(config, state, schedule)
+        self.augment = Strings(self.augment)
+
+    def forward(self, batch: Batch) -> tf.Tensor:
+        """Logits ``[n, columns, 11]``, in the compute dtype."""
+        return self.model.columns(batch.images, training=True)
+
+    def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        """float32 scalar: the mean of -log P(text), over all that the columns may tell that reads so."""
+        length = tf.reduce_sum(tf.cast(batch.labels >= 0, tf.int32), axis=1)
+        count, columns, _ = tf.unstack(tf.shape(logits))
+        losses = tf.nn.ctc_loss(
+            labels=tf.maximum(batch.labels, 0),
+            logits=logits,
+            label_length=length,
+            logit_length=tf.fill([count], columns),
+            logits_time_major=False,
+            blank_index=StringNet.BLANK,
+        )
+        return tf.reduce_mean(losses)
+
+    def right(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        """bool ``[n]``: where the likeliest of each column spells the text."""
+        return spelt_right(batch.labels, logits)
+
+
+def spelt_right(texts: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """bool ``[n]``: where the likeliest of each column spells int32 ``[n, LONGEST]``, -1 after the last."""
+    told = tf.argmax(logits, axis=2, output_type=tf.int32)
+    before = tf.pad(told[:, :-1], [[0, 0], [1, 0]], constant_values=StringNet.BLANK)
+    is_new = (told != StringNet.BLANK) & (told != before)
+    place = tf.cumsum(tf.cast(is_new, tf.int32), axis=1)
+    padded = tf.pad(texts, [[0, 0], [0, tf.shape(logits)[1]]], constant_values=-1)
+    expected = tf.gather(padded, tf.maximum(place - 1, 0), batch_dims=1)
+    length = tf.reduce_sum(tf.cast(texts >= 0, tf.int32), axis=1)
+    return tf.reduce_all(~is_new | (told == expected), axis=1) & (place[:, -1] == length)
+
+
+def step_for(model: keras.Model) -> type[TrainStep]:
+    """The step that trains ``model`` where none is given."""
+    return StringStep if isinstance(model, StringNet) else TrainStep
