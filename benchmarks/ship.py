@@ -42,7 +42,7 @@ def ship(args: argparse.Namespace) -> None:
     """Writes the folder that `runs.find_run` falls back to.
 
     Raises:
-      UsageError: the run isn't finished, or held no images out.
+      UsageError: the run isn't finished, or held no images out to calibrate on.
       RuntimeError: its weights are too large; nothing was changed.
     """
     config = read_json(args.run / runs.CONFIG)
@@ -51,7 +51,7 @@ def ship(args: argparse.Namespace) -> None:
         raise UsageError(
             f"{args.run} isn't finished; python -m runners.train --resume {args.run} goes on with it"
         )
-    if config.validation_size == 0:
+    if config.validation_size == 0 and config.model != "stringnet":
         raise UsageError(
             f"{args.run} held no images out to fit the temperature on; name a run with a --validation-size"
         )
@@ -194,7 +194,7 @@ scores were known when it was changed: the accuracy above is slightly optimistic
 """
 STRINGS_CARD = """
 For parts of a page that may be several digits, since they touch. It learned from strings of up to four, whose
-digits overlap by up to a fifth of their height, and reads longer ones in the same way. Of what is no digit it
+digits overlap by up to 4 of their 20 pixels, and reads longer ones in the same way. Of what is no digit it
 knows some letters.
 """
 

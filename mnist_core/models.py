@@ -93,7 +93,7 @@ class StringNet(keras.Model):
 
     # What a column shows where no digit is told there; the digits come before.
     BLANK = 10
-    # A column of the feature map covers four of the frame; one and the same digit may follow after less.
+    # Columns told by each feature: a digit that comes twice needs a blank between.
     PER_FEATURE = 2
 
     def __init__(

@@ -23,6 +23,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "strings": {
         "model": "stringnet",
         "epochs": 30,
+        "shift": 0.0,
         "rotation": 6.0,
         "scale": 0.15,
         "shear": 0.15,

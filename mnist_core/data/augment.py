@@ -46,7 +46,7 @@ class Augmentation:
 
         ``labels``, int32 ``[n]``, stay, but for those of outliers.
         """
-        sample = _warp_xla if self.jit else warp
+        sample = warp_xla if self.jit else warp
         if self.outliers:
             # They come first, because what is done to digits alone would tell the two apart.
             images, labels = with_outliers(images, labels, self.outliers, random, sample)
@@ -79,24 +79,29 @@ class Augmentation:
         return tf.stack([a, b, x, c, d, y, zero, zero], axis=1)
 
 
-def warp(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
-    """Bilinear sampling at where ``transforms`` send each pixel; black outside."""
+def warp(images: tf.Tensor, transforms: tf.Tensor, size: tuple[int, int] | None = None) -> tf.Tensor:
+    """Bilinear sampling at where ``transforms`` send each pixel; black outside.
+
+    Args:
+      size: height and width of the result; left out, those of the images.
+    """
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,
-        output_shape=tf.constant(images.shape[1:3].as_list()),
+        output_shape=tf.constant(list(size or images.shape[1:3])),
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
 
 
-def _warp_xla(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
+def warp_xla(images: tf.Tensor, transforms: tf.Tensor, size: tuple[int, int] | None = None) -> tf.Tensor:
     """The same function by gathers: XLA has no kernel for the op above, which is 3 times as fast on a CPU."""
-    height, width = images.shape[1:3]
+    height, width = size or images.shape[1:3]
     y, x = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
     grid = tf.constant(np.stack([x, y, np.ones_like(x)]))
-    return _sample(images, tf.matmul(transforms[:, 0:3], grid), tf.matmul(transforms[:, 3:6], grid))
+    sampled = _sample(images, tf.matmul(transforms[:, 0:3], grid), tf.matmul(transforms[:, 3:6], grid))
+    return tf.reshape(sampled, [-1, height, width, 1])
 
 
 def _bend(images: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
@@ -106,7 +111,7 @@ def _bend(images: tf.Tensor, knots: tf.Tensor) -> tf.Tensor:
     moves = tf.einsum("yi,ncij,xj->ncyx", rows, knots, columns)
     moves = tf.reshape(moves, [-1, 2, height * width])
     y, x = np.mgrid[:height, :width].reshape(2, -1).astype(np.float32)
-    return _sample(images, x + moves[:, 0], y + moves[:, 1])
+    return tf.reshape(_sample(images, x + moves[:, 0], y + moves[:, 1]), tf.shape(images))
 
 
 def _blend(size: int) -> tf.Tensor:
@@ -117,7 +122,7 @@ def _blend(size: int) -> tf.Tensor:
 
 
 def _sample(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Bilinear samples of ``images`` at places ``[n, h * w]``; black outside."""
+    """Bilinear samples of ``images`` at places ``[n, m]``; black outside."""
     height, width = images.shape[1:3]
     left, top = tf.floor(x), tf.floor(y)
     # A border of two black pixels takes in every sample from outside.
@@ -132,7 +137,7 @@ def _sample(images: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     right, down = x - left, y - top
     upper = corners[..., 0] * (1 - right) + corners[..., 1] * right
     lower = corners[..., 2] * (1 - right) + corners[..., 3] * right
-    return tf.reshape(upper * (1 - down) + lower * down, tf.shape(images))
+    return upper * (1 - down) + lower * down
 
 
 def _thicken(images: tf.Tensor, amount: tf.Tensor) -> tf.Tensor:

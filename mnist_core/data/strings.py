@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from mnist_core.data.augment import Augmentation
+from mnist_core.data.augment import Augmentation, warp, warp_xla
 from mnist_core.data.outliers import BOX, LETTERS, written
 from mnist_core.randomness import StepRandom
 
@@ -16,16 +16,17 @@ LENGTHS = (0.15, 0.45, 0.25, 0.15)
 # Of two neighbours, in pixels of MNIST's digits: the gap, below 0 they overlap; how far one stands above the
 # line, and its size.
 GAPS, ABOVE, SIZES = (-4.0, 2.0), 3.0, (0.8, 1.2)
-# How far from the middle of the frame, in its pixels, and how much of its box a string takes.
+# How far from the middle of the frame, in MNIST's pixels, and how much of its box a string takes.
 AWAY, FILLED = 1.5, (0.85, 1.05)
 # A pen's edges are sharper than what is left of them after an image was sampled twice.
 SHARPEST = 3.0
 
 
 class Strings:
-    """Makes of each image a string that begins with it, the images after it in the batch following.
+    """Makes of each image a string that begins with it; the images after it follow.
 
-    A share of them, ``outliers``, is not of digits alone, and its labels are drawn: what is learned is to be
+    Those are the next at hand, so that a step depends on the parts that its batch is computed in. A share of
+    the strings, ``outliers``, is not of digits alone, and its labels are drawn: what is learned is to be
     unsure (see `outliers`).
     """
 
@@ -34,6 +35,7 @@ class Strings:
         # Where a string lies is drawn for all of it, and blurred is what a picture shows of it.
         self._alone = dataclasses.replace(augmentation, shift=0.0, blur=0.0, outliers=0.0)
         self._whole = Augmentation(blur=augmentation.blur)
+        self._sample = warp_xla if augmentation.jit else warp
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor, random: StepRandom
@@ -45,8 +47,10 @@ class Strings:
           after the last.
         """
         count = tf.shape(images)[0]
-        is_sign = tf.range(count) < tf.cast(self._outliers * tf.cast(count, tf.float32), tf.int32)
+        is_sign = tf.zeros([count], tf.bool)
         if self._outliers:
+            signs = tf.cast(self._outliers * tf.cast(count, tf.float32), tf.int32)
+            is_sign = tf.range(count) < tf.maximum(signs, 1)
             signs = written(LETTERS, images.shape[1:3], random)
             images = tf.where(is_sign[:, tf.newaxis, tf.newaxis, tf.newaxis], signs, images)
         images, _ = self._alone(images, labels, random)
@@ -90,7 +94,7 @@ class Strings:
             down -= (HEIGHT - 1) / 2 * pixel + 0.5
             zero = tf.zeros_like(pixel)
             rows = tf.stack([pixel, zero, across, zero, pixel, down, zero, zero], axis=1)
-            placed = _placed(tf.roll(images, -i, axis=0), rows)
+            placed = self._sample(tf.roll(images, -i, axis=0), rows, (HEIGHT, WIDTH))
             made = tf.maximum(made, tf.where(is_there[:, i, tf.newaxis, tf.newaxis, tf.newaxis], placed, 0.0))
         return made
 
@@ -102,15 +106,3 @@ def _extent(images: tf.Tensor, axis: int) -> tuple[tf.Tensor, tf.Tensor]:
     places = tf.range(side)
     begin = tf.reduce_min(tf.where(inked, places, side / 2), axis=1)
     return begin, tf.maximum(tf.reduce_max(tf.where(inked, places + 1, 0.0), axis=1), begin + 1)
-
-
-def _placed(images: tf.Tensor, transforms: tf.Tensor) -> tf.Tensor:
-    """Bilinear samples of ``images`` where ``transforms`` send the frame's pixels; black outside."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=transforms,
-        output_shape=tf.constant([HEIGHT, WIDTH]),
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )

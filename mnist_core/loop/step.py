@@ -1,4 +1,4 @@
-"""One step of training, as five small verbs. Override one to change what is learned.
+"""One step of training, as six small verbs. Override one to change what is learned.
 
 AutoGraph doesn't rewrite them: what depends on a tensor's value is said by `tf.where`, `tf.cond` or a loop of
 TensorFlow's, as in the layers of Keras.
@@ -23,7 +23,8 @@ class Batch(NamedTuple):
     """What a gradient is taken over: a step's images, or this replica's or micro-batch's part of them.
 
     Attributes:
-      images: uint8 ``[n, 28, 28]`` from the feed; float32 ``[n, 28, 28, 1]`` in [0, 1] for the verbs.
+      images: uint8 ``[n, 28, 28]`` from the feed; float32 ``[n, 28, 28, 1]`` in [0, 1] for the verbs. (A step
+        that sets ``augment`` has what that makes of images and labels.)
       labels: int32 ``[n]``.
       rows: int32 ``[n]``, the places of these images in the whole batch of the step.
       size: int32 scalar, images in the whole batch.

@@ -5,16 +5,30 @@ import tensorflow as tf
 
 from mnist_core.config import Config
 from mnist_core.data.strings import Strings
+from mnist_core.errors import UsageError
 from mnist_core.loop.schedule import Schedule
 from mnist_core.loop.state import TrainState
 from mnist_core.loop.step import Batch, TrainStep
 from mnist_core.models import StringNet
+from mnist_core.settings import flag
 
 
 class StringStep(TrainStep):
-    """Makes strings of the images of a batch; their labels are int32 ``[n, LONGEST]``, -1 after the last."""
+    """Makes strings of the images of a batch: the verbs see frames, float32 ``[n, HEIGHT, WIDTH, 1]``.
+
+    Their labels are int32 ``[n, LONGEST]``, -1 after the last. Accuracy is that of whole strings in training;
+    an evaluation scores the network on single digits, as any other.
+
+    Raises:
+      UsageError: the configuration has ``shift`` or ``label_smoothing``, which strings have not.
+    """
 
     def __init__(self, config: Config, state: TrainState, schedule: Schedule) -> None:
+        for name in ("shift", "label_smoothing"):
+            if getattr(config, name):
+                raise UsageError(
+                    f"stringnet has no use for {flag(name)}; set it to 0, as --recipe strings does"
+                )
         super().__init__(config, state, schedule)
         self.augment = Strings(self.augment)
 
@@ -23,7 +37,7 @@ class StringStep(TrainStep):
         return self.model.columns(batch.images, training=True)
 
     def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
-        """float32 scalar: the mean of -log P(text), over all that the columns may tell that reads so."""
+        """float32 scalar: mean of -log P(text) by all columns that spell it, plus the model's own losses."""
         length = tf.reduce_sum(tf.cast(batch.labels >= 0, tf.int32), axis=1)
         count, columns, _ = tf.unstack(tf.shape(logits))
         losses = tf.nn.ctc_loss(
@@ -34,7 +48,8 @@ class StringStep(TrainStep):
             logits_time_major=False,
             blank_index=StringNet.BLANK,
         )
-        return tf.reduce_mean(losses)
+        own = [tf.cast(loss, tf.float32) for loss in self.model.losses]
+        return tf.add_n([tf.reduce_mean(losses), *own])
 
     def right(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
         """bool ``[n]``: where the likeliest of each column spells the text."""
@@ -42,7 +57,7 @@ class StringStep(TrainStep):
 
 
 def spelt_right(texts: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """bool ``[n]``: where the likeliest of each column spells int32 ``[n, LONGEST]``, -1 after the last."""
+    """bool ``[n]``: where best-path decoding gives int32 ``texts`` ``[n, LONGEST]``, -1 after the last."""
     told = tf.argmax(logits, axis=2, output_type=tf.int32)
     before = tf.pad(told[:, :-1], [[0, 0], [1, 0]], constant_values=StringNet.BLANK)
     is_new = (told != StringNet.BLANK) & (told != before)

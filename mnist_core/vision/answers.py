@@ -17,8 +17,10 @@ class Digit:
     Attributes:
       digit: the most probable one, of this ``probability``.
       box: x, y, width, height in the picture's pixels.
-      probabilities: float32 ``[10]``, the mean over some views of the image.
-      image: uint8 ``[28, 28]`` as MNIST shows digits; the network was asked about `views` of it.
+      probabilities: float32 ``[10]``, the mean over some views of the image. Of one of several digits that
+        touch they are those of a `Reading`, and may add up to less than 1.
+      image: uint8 ``[28, 28]`` as MNIST shows digits; the network was asked about `views` of it, or of what
+        the digit touches, too.
     """
 
     digit: int

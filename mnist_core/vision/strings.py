@@ -6,6 +6,7 @@ That needs no cut between them. The network is one of the package's own, the rec
 import collections
 import dataclasses
 import functools
+import threading
 
 import keras
 import numpy as np
@@ -21,6 +22,9 @@ MARGIN, WIDEST = 4, 720
 # Of each view so many texts are looked at, the likeliest; of so many beginnings.
 TEXTS, BEAMS = 8, 16
 
+# Several threads may ask at once.
+_making = threading.Lock()
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reading:
@@ -29,7 +33,7 @@ class Reading:
     Attributes:
       text: the likeliest, of this ``probability``.
       probabilities: float32 ``[len(text), 10]`` for each of its digits, the other texts of that length
-        considered, too.
+        considered, too; what a row lacks to 1 is the chance of another length.
     """
 
     text: str
@@ -69,9 +73,14 @@ class StringReader:
         return tf.transpose(tf.nn.log_softmax(tf.cast(logits, tf.float32)), [1, 0, 2])
 
 
-@functools.cache
 def reader() -> StringReader:
-    """The one with the weights that come with the package."""
+    """The one with the weights that come with the package, made when it is first asked for."""
+    with _making:
+        return _shipped()
+
+
+@functools.cache
+def _shipped() -> StringReader:
     return StringReader(load_model(STRINGS)[0])
 
 

@@ -9,6 +9,7 @@ Analysis 18, 1996).
 import itertools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from mnist_core.vision.answers import Answers
@@ -16,11 +17,12 @@ from mnist_core.vision.seams import slices_of
 from mnist_core.vision.segment import Piece, distance, joined, overlap
 from mnist_core.vision.strings import Reading
 
-# A piece is not cut where it is so narrow, as a share of its height, or not wider and SURE to be one digit.
-NARROW, WIDEST_SURE = 0.6, 2.0
-SURE = 0.95
-# A string that is so likely is not cut; chosen on pages of validation digits.
-SURE_STRING = 0.5
+# A piece that is SURE to be one digit stays whole where it is no wider, as a share of its height.
+SURE, WIDEST_SURE = 0.95, 2.0
+# A string that is so likely is believed, and one of a piece of a digit's width.
+SURE_STRING, SURE_NARROW = 0.5, 0.8
+# What is so narrow is not cut.
+NARROW = 0.6
 # What is so much wider than high is seldom one digit.
 WIDE = 1.05
 # A slice costs so much beside its doubt, and what it is wider than WIDE_SLICE of its height, and lower than
@@ -54,14 +56,16 @@ def resolved(pieces: list[Piece], height: float, answers: Answers) -> list[Piece
     tried = shown = 0
     chances = answers.confidence(pieces)
     usual = _usual_width(pieces, chances)
+    asked = answers.asked
     for piece, sure in zip(pieces, chances, strict=True):
         aspect = piece.width / piece.height
-        is_hopeless = answers.asked >= MOST_SLICES or (tried >= PIECES_TRIED and shown < tried)
+        is_hopeless = answers.asked - asked >= MOST_SLICES or (tried >= PIECES_TRIED and shown < tried)
         if (sure >= SURE and aspect <= WIDEST_SURE) or is_hopeless:
             result.append(piece)
             continue
+        is_usual = aspect <= NARROW or piece.width < USUAL_WIDTHS * usual
         reading = answers.string(piece)
-        if reading.probability >= SURE_STRING:
+        if reading.probability >= (SURE_NARROW if is_usual else SURE_STRING):
             result += _spelt(piece, height, reading, answers)
             continue
         if aspect <= NARROW:
@@ -135,17 +139,21 @@ def _spelt(piece: Piece, height: float, reading: Reading, answers: Answers) -> l
     found = [slices[chosen[at]] for at in _cheapest(ways, costs)]
     if len(found) != count:
         found = _even(piece, count)
+    if not all(part.mask.any() for part in found):
+        return [piece]
     for part, probabilities in zip(found, reading.probabilities, strict=True):
         answers.learn(part, probabilities)
     return found
 
 
 def _even(piece: Piece, count: int) -> list[Piece]:
-    """Slices of the same width."""
-    bounds = [piece.width * i // count for i in range(count + 1)]
-    return [
-        Piece(piece.mask[:, begin:end], piece.x + begin, piece.y) for begin, end in itertools.pairwise(bounds)
-    ]
+    """Slices of the same width, each cut to its ink."""
+    result = []
+    for begin, end in itertools.pairwise(piece.width * i // count for i in range(count + 1)):
+        mask = piece.mask[:, begin:end]
+        x, y, width, height = cv2.boundingRect(mask) if mask.size else (0, 0, 0, 0)
+        result.append(Piece(mask[y : y + height, x : x + width], piece.x + begin + x, piece.y + y))
+    return result
 
 
 def _parted(piece: Piece, height: float, unusual: float, answers: Answers) -> list[Piece]:

@@ -58,7 +58,7 @@ class DigitAnswer(pydantic.BaseModel):
     probability: float
     probabilities: list[float] = pydantic.Field(description="of 0 to 9")
     box: tuple[int, int, int, int] = pydantic.Field(description="x, y, width, height in pixels")
-    image: str = pydantic.Field(description="what the network saw: 28x28 bytes in base64, 255 is ink")
+    image: str = pydantic.Field(description="as MNIST shows it: 28x28 bytes in base64, 255 is ink")
 
 
 class PictureAnswer(pydantic.BaseModel):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mnist_core import models
 from mnist_core.config import Config
+from mnist_core.errors import UsageError
 from mnist_core.loop import strings
 from mnist_core.loop.step import Batch, TrainStep
 from mnist_core.loop.trainer import Trainer
@@ -54,6 +55,13 @@ def spelt(columns: tuple[int, ...]) -> str:
 def test_the_network_of_strings_gets_their_step_and_others_the_usual_one(trained: tuple) -> None:
     assert type(trained[0]._step) is strings.StringStep
     assert type(make(net=Linear, max_steps=1)._step) is TrainStep
+
+
+@pytest.mark.parametrize("setting", [{"shift": 2.0}, {"label_smoothing": 0.1}])
+def test_what_strings_have_no_use_for_is_refused(setting: dict[str, float]) -> None:
+    flag = "--" + next(iter(setting)).replace("_", "-")
+    with pytest.raises(UsageError, match=f"no use for {flag}; set it to 0"):
+        Trainer(Config.from_recipe("strings", device="cpu", **setting), data=DATA)
 
 
 def test_it_learns(trained: tuple) -> None:

@@ -4,8 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.vision import edit_distance, pictures
 from mnist_core.vision import touching
-from mnist_core.vision.segment import Piece
+from mnist_core.vision.answers import Answers, Digit
+from mnist_core.vision.segment import Piece, pieces_of
+from mnist_core.vision.sheet import Ink, Sheet
 from mnist_core.vision.strings import Reading
 from tests.vision.judge import Judge
 
@@ -73,6 +76,47 @@ def test_a_string_with_fewer_seams_than_digits_is_spelt_by_even_slices():
     judge = Judge(lambda pieces: np.full(len(pieces), 0.2), Reading("1" * 20, 0.9, shares))
     parts = touching.resolved([Piece(np.ones((60, 100), np.uint8), 5, 0)], 60, judge)
     assert [(part.x, part.width) for part in parts] == [(5 + 5 * i, 5) for i in range(20)]
+
+
+def test_a_string_whose_slices_would_hold_no_ink_is_one_piece():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[:, :6] = mask[:, -6:] = 1
+    judge = Judge(lambda pieces: np.full(len(pieces), 0.1), Reading("1" * 20, 0.9, np.eye(10)[[1] * 20]))
+    piece = Piece(mask, 0, 0)
+    assert touching.resolved([piece], 60, judge) == [piece]
+    assert not judge.learned
+
+
+def test_what_a_string_says_becomes_the_digits_of_its_slices():
+    gray = np.full((120, 200), 255, np.uint8)
+    cv2.rectangle(gray, (60, 30), (80, 90), 0, 5)
+    cv2.rectangle(gray, (80, 30), (100, 90), 0, 5)
+    sheet = Sheet.of(gray, next(Sheet.seen_in(gray)).look)
+    unsure = np.full(10, 0.1, np.float32)
+
+    def recognise(inks: list[Ink]) -> list[Digit]:
+        return [Digit(0, 0.1, ink.box, unsure, np.zeros((28, 28), np.uint8)) for ink in inks]
+
+    answers = Answers(sheet, recognise)
+    (piece,), height, _ = pieces_of(sheet.mask)
+    told = np.array([0.0, 0.0, 0.0, 0.7, 0.2, 0, 0, 0, 0, 0], np.float32)
+    answers.learn(piece, told)
+    (digit,) = answers.digits([piece])
+    assert (digit.digit, digit.probability) == (3, pytest.approx(0.7))
+    assert digit.probabilities is told
+    assert answers.confidence([piece]) == pytest.approx([0.7])
+    assert answers.asked == 1
+    assert height > 50
+
+
+@pytest.mark.mnist
+def test_pages_of_touching_digits_are_read(predictor, test_digits):
+    found = [
+        (predictor.read(picture).text, text) for picture, text in pictures("page touching", 6, test_digits)
+    ]
+    wrong = sum(edit_distance(*pair) for pair in found)
+    assert wrong / sum(len(text) for _, text in found) < 0.03
+    assert sum(a == b for a, b in found) >= 4
 
 
 @pytest.mark.parametrize(
