@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_core.vision import strings
 from mnist_core.vision.predictor import Predictor
 
 # Of one network call; a larger one would keep the others waiting for no gain.
@@ -27,6 +28,8 @@ class SharedPredictor(Predictor):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # No client shall wait until it is loaded.
+        strings.reader()
         self.network_calls = 0
         self._closed = False
         self._waiting: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
