@@ -21,7 +21,7 @@ from benchmarks.harness import main, parser, write
 from mnist_core.data.datasets import load
 from mnist_core.data.split import Split
 from mnist_core.imports import import_tensorflow
-from mnist_core.runs import SHIPPED, read_result
+from mnist_core.runs import SHIPPED, STRINGS, read_result
 
 # How people write dates, times, numbers and sums; 0 is any digit.
 SIGNED = (
@@ -218,8 +218,14 @@ def measure(args: argparse.Namespace) -> None:
             if table == "single.csv":
                 add(f"{table} (single)", made(), single=True)
             add(table, made())
-    weights = (read_result(predictor.run) or {}).get("weights_sha256")
-    found = {"split": args.split, "run": predictor.run.name, "weights_sha256": weights, "kinds": results}
+    weights, strings = ((read_result(run) or {}).get("weights_sha256") for run in (predictor.run, STRINGS))
+    found = {
+        "split": args.split,
+        "run": predictor.run.name,
+        "weights_sha256": weights,
+        "strings_weights_sha256": strings,
+        "kinds": results,
+    }
     path = write("vision", args.json, found)
     plots.vision(results, path.with_suffix(".png"))
     print(path)

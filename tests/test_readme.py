@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from mnist_core.runs import SHIPPED, STRINGS
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "benchmarks" / "results"
@@ -123,8 +125,9 @@ def test_the_results_table_is_the_committed_measurement() -> None:
 
 def test_the_table_of_pictures_is_of_the_weights_in_the_package() -> None:
     result = json.loads((RESULTS / "vision.json").read_text(encoding="utf-8"))
-    shipped = json.loads((ROOT / "mnist_core" / "shipped" / "result.json").read_text(encoding="utf-8"))
-    assert result["weights_sha256"] == shipped["weights_sha256"]
+    for key, folder in (("weights_sha256", SHIPPED), ("strings_weights_sha256", STRINGS)):
+        shipped = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        assert result[key] == shipped["weights_sha256"]
     for kind, found in result["kinds"].items():
         if kind.startswith("page"):
             right = round(found["exact"] * found["n"])
