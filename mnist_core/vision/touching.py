@@ -19,7 +19,8 @@ from mnist_core.vision.strings import Reading
 
 # A piece that is SURE to be one digit stays whole where it is no wider, as a share of its height.
 SURE, WIDEST_SURE = 0.95, 2.0
-# A string that is so likely is believed, and one of a piece of a digit's width.
+# A string that is so likely is believed, and so likely where the piece is no wider than a digit. Chosen on
+# pages of validation digits.
 SURE_STRING, SURE_NARROW = 0.5, 0.8
 # What is so narrow is not cut.
 NARROW = 0.6
@@ -63,15 +64,15 @@ def resolved(pieces: list[Piece], height: float, answers: Answers) -> list[Piece
         if (sure >= SURE and aspect <= WIDEST_SURE) or is_hopeless:
             result.append(piece)
             continue
-        is_usual = aspect <= NARROW or piece.width < USUAL_WIDTHS * usual
+        is_usual = piece.width < USUAL_WIDTHS * usual
         reading = answers.string(piece)
-        if reading.probability >= (SURE_NARROW if is_usual else SURE_STRING):
+        if reading.probability >= (SURE_NARROW if is_usual or aspect <= NARROW else SURE_STRING):
             result += _spelt(piece, height, reading, answers)
             continue
         if aspect <= NARROW:
             result.append(piece)
             continue
-        slices = _parted(piece, height, UNUSUAL * (piece.width < USUAL_WIDTHS * usual), answers)
+        slices = _parted(piece, height, UNUSUAL * is_usual, answers)
         result += slices
         # A digit of one piece that is hard to read tells nothing.
         if aspect > WIDE:
@@ -129,7 +130,7 @@ def _spelt(piece: Piece, height: float, reading: Reading, answers: Answers) -> l
         return [piece]
     spans, slices = slices_of(piece, height)
     chances = answers.probabilities(slices)
-    # An edge of the page's part is one of `count` + 1 for the way that leads to it.
+    # An edge counts `count` + 1 times, by how many digits lie before it.
     ways, costs, chosen = [], [], []
     for i, digit in enumerate(reading.text):
         for at, (begin, end) in enumerate(spans):
