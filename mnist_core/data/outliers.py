@@ -89,17 +89,17 @@ def with_outliers(
     kind = tf.cast(draws[:, 1] * 10, tf.int32)
     size = tuple(images.shape[1:3])
     turned, is_strange = _turned(images, labels, draws[:, 2])
-    made = tf.where(_each((kind < 2) & is_strange), turned, _scribbles(size, random))
-    made = tf.where(_each(kind >= 7), _pairs(images, turned, random, warp), made)
-    made = tf.where(_each(kind == 3), _figures(size, random), made)
-    made = tf.where(_each(kind == 4), _faces(size, random), made)
-    made = tf.where(_each((kind == 5) | (kind == 6)), written(LETTERS, size, random), made)
+    made = tf.where(each((kind < 2) & is_strange), turned, _scribbles(size, random))
+    made = tf.where(each(kind >= 7), _pairs(images, turned, random, warp), made)
+    made = tf.where(each(kind == 3), _figures(size, random), made)
+    made = tf.where(each(kind == 4), _faces(size, random), made)
+    made = tf.where(each((kind == 5) | (kind == 6)), written(LETTERS, size, random), made)
     chosen = draws[:, 0] < share
     any_label = tf.cast(random.uniform([]) * 10, tf.int32)
-    return tf.where(_each(chosen), made, images), tf.where(chosen, any_label, labels)
+    return tf.where(each(chosen), made, images), tf.where(chosen, any_label, labels)
 
 
-def _each(choice: tf.Tensor) -> tf.Tensor:
+def each(choice: tf.Tensor) -> tf.Tensor:
     """A choice ``[n]`` for whole images."""
     return choice[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
@@ -115,7 +115,7 @@ def _turned(images: tf.Tensor, labels: tf.Tensor, choice: tf.Tensor) -> tuple[tf
     way = tf.cast(choice * len(ways), tf.int32)
     turned = ways[0]
     for i in range(1, len(ways)):
-        turned = tf.where(_each(way == i), ways[i], turned)
+        turned = tf.where(each(way == i), ways[i], turned)
     among = [tf.reduce_any(labels[:, tf.newaxis] == tf.constant(some), axis=1) for some in (MIRRORED, TURNED)]
     return turned, tf.where(way == 0, *among)
 
@@ -125,8 +125,8 @@ def _pairs(images: tf.Tensor, turned: tf.Tensor, random: StepRandom, warp: Warp)
     draws = random.uniform([5])
     which = draws[:, 0]
     drawn = written(DIGITS, images.shape[1:3], random)
-    second = tf.where(_each(which < 0.5), drawn, tf.where(_each(which < 0.75), images, turned))
-    swap = _each(draws[:, 1] < 0.5)
+    second = tf.where(each(which < 0.5), drawn, tf.where(each(which < 0.75), images, turned))
+    swap = each(draws[:, 1] < 0.5)
     pair = tf.where(swap, second, images), tf.where(swap, images, second)
     middles, widths = zip(*(_extent(image) for image in pair), strict=True)
     whole = sum(widths) + GAPS[0] + (GAPS[1] - GAPS[0]) * draws[:, 2]

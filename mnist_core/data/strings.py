@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from mnist_core.data.augment import Augmentation, warp, warp_xla
-from mnist_core.data.outliers import BOX, LETTERS, written
+from mnist_core.data.outliers import BOX, LETTERS, each, written
 from mnist_core.randomness import StepRandom
 
 # What a string is shown in, and the width of its box there; the height is that of a digit's.
@@ -52,7 +52,7 @@ class Strings:
             signs = tf.cast(self._outliers * tf.cast(count, tf.float32), tf.int32)
             is_sign = tf.range(count) < tf.maximum(signs, 1)
             signs = written(LETTERS, images.shape[1:3], random)
-            images = tf.where(is_sign[:, tf.newaxis, tf.newaxis, tf.newaxis], signs, images)
+            images = tf.where(each(is_sign), signs, images)
         images, _ = self._alone(images, labels, random)
         draw = random.uniform([1])
         length = 1 + sum(tf.cast(draw > sum(LENGTHS[:i]), tf.int32) for i in range(1, LONGEST))
@@ -95,7 +95,7 @@ class Strings:
             zero = tf.zeros_like(pixel)
             rows = tf.stack([pixel, zero, across, zero, pixel, down, zero, zero], axis=1)
             placed = self._sample(tf.roll(images, -i, axis=0), rows, (HEIGHT, WIDTH))
-            made = tf.maximum(made, tf.where(is_there[:, i, tf.newaxis, tf.newaxis, tf.newaxis], placed, 0.0))
+            made = tf.maximum(made, tf.where(each(is_there[:, i]), placed, 0.0))
         return made
 
 

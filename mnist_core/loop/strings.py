@@ -38,12 +38,11 @@ class StringStep(TrainStep):
 
     def loss(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
         """float32 scalar: mean of -log P(text) by all columns that spell it, plus the model's own losses."""
-        length = tf.reduce_sum(tf.cast(batch.labels >= 0, tf.int32), axis=1)
         count, columns, _ = tf.unstack(tf.shape(logits))
         losses = tf.nn.ctc_loss(
             labels=tf.maximum(batch.labels, 0),
             logits=logits,
-            label_length=length,
+            label_length=_lengths(batch.labels),
             logit_length=tf.fill([count], columns),
             logits_time_major=False,
             blank_index=StringNet.BLANK,
@@ -64,8 +63,12 @@ def spelt_right(texts: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     place = tf.cumsum(tf.cast(is_new, tf.int32), axis=1)
     padded = tf.pad(texts, [[0, 0], [0, tf.shape(logits)[1]]], constant_values=-1)
     expected = tf.gather(padded, tf.maximum(place - 1, 0), batch_dims=1)
-    length = tf.reduce_sum(tf.cast(texts >= 0, tf.int32), axis=1)
-    return tf.reduce_all(~is_new | (told == expected), axis=1) & (place[:, -1] == length)
+    return tf.reduce_all(~is_new | (told == expected), axis=1) & (place[:, -1] == _lengths(texts))
+
+
+def _lengths(texts: tf.Tensor) -> tf.Tensor:
+    """int32 ``[n]``: how many digits each text has."""
+    return tf.reduce_sum(tf.cast(texts >= 0, tf.int32), axis=1)
 
 
 def step_for(model: keras.Model) -> type[TrainStep]:

@@ -159,7 +159,7 @@ def test_what_the_judge_is_sure_of_stays_whole():
     page, rows = written()
     pieces, height, _ = pieces_of(page)
     assert len(resolved(pieces, height, Judge(narrow_is_sure))) == sum(map(len, rows))
-    assert resolved([], height, narrow_is_sure) == []
+    assert resolved([], height, Judge(narrow_is_sure)) == []
 
 
 def test_a_piece_of_crumbs_stays_whole():
