@@ -36,6 +36,11 @@ class BlockLog:
     data_wait_seconds: float
     compiled: bool = False
 
+    def logged(self, every: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The steps whose number is a multiple of ``every``, and their scalars."""
+        chosen = self.steps % every == 0
+        return self.steps[chosen], {name: values[chosen] for name, values in self.scalars.items()}
+
     @property
     def images_per_second(self) -> float:
         """Throughput, waiting for data included."""

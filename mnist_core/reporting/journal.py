@@ -32,12 +32,17 @@ class Journal(Hook):
         truncate(self._path, run.step, run.evaluated_at)
 
     def on_block(self, run: Run, log: BlockLog) -> None:
-        lines = []
-        for i, step in enumerate(log.steps.tolist()):
-            if step % run.config.log_every == 0:
-                scalars = {name: _number(values[i]) for name, values in log.scalars.items()}
-                lines.append({"kind": "train", "step": step, "epoch": step / run.steps_per_epoch, **scalars})
-        self._write(lines)
+        steps, scalars = log.logged(run.config.log_every)
+        columns = (map(_number, np.float32(values)) for values in scalars.values())
+        self._write(
+            {
+                "kind": "train",
+                "step": step,
+                "epoch": step / run.steps_per_epoch,
+                **dict(zip(scalars, row, strict=True)),
+            }
+            for step, *row in zip(steps.tolist(), *columns, strict=True)
+        )
 
     def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
         line = report.to_json()
@@ -94,6 +99,6 @@ def truncate(path: Path, step: int, evaluated_at: int) -> None:
         file.truncate(end)
 
 
-def _number(value: float) -> float | None:
+def _number(value: np.float32) -> float | None:
     # The shortest number that is this float32 and no other; JSON has no NaN.
-    return float(str(np.float32(value))) if math.isfinite(value) else None
+    return float(str(value)) if math.isfinite(value) else None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
@@ -48,9 +49,22 @@ class EventWriter:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One event that holds all ``values`` by tag."""
-        self._summary(
-            step, [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
+        self.series([step], {tag: [value] for tag, value in values.items()})
+
+    def series(self, steps: ArrayLike, values: Mapping[str, ArrayLike]) -> None:
+        """An event for each of ``steps`` that holds its ``values`` by tag."""
+        # To fill one event again and again takes a third of the time that new ones take.
+        event = Event(
+            wall_time=time.time(), summary=Summary(value=[Summary.Value(tag=tag) for tag in values])
         )
+        scalars = list(event.summary.value)
+        columns = (np.asarray(column, np.float64).tolist() for column in values.values())
+        with _os_errors(self._path):
+            for step, *row in zip(np.asarray(steps).tolist(), *columns, strict=True):
+                event.step = step
+                for scalar, value in zip(scalars, row, strict=True):
+                    scalar.simple_value = value
+                self._writer.write(event.SerializeToString())
 
     def image(self, step: int, tag: str, png: bytes) -> None:
         """A PNG image in RGBA."""
@@ -117,10 +131,9 @@ class TensorBoard(Hook):
 
     def on_block(self, run: Run, log: BlockLog) -> None:
         writer = self._writers["train"]
-        for i, step in enumerate(log.steps.tolist()):
-            if step % run.config.log_every == 0:
-                scalars = {tags.STEP_SCALARS.get(name, name): row[i] for name, row in log.scalars.items()}
-                writer.scalars(step, {**scalars, tags.EPOCH: step / run.steps_per_epoch})
+        steps, scalars = log.logged(run.config.log_every)
+        curves = {tags.STEP_SCALARS.get(name, name): values for name, values in scalars.items()}
+        writer.series(steps, {**curves, tags.EPOCH: steps / run.steps_per_epoch})
         writer.scalars(
             run.step,
             {
