@@ -7,8 +7,7 @@ quarter that can't be thinned for other pens without becoming illegible. Pages a
 
 import argparse
 import csv
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from benchmarks.harness import main, parser, write
 from mnist_core.data.datasets import load
 from mnist_core.data.split import Split
 from mnist_core.imports import import_tensorflow
+from mnist_core.metrics import wilson_interval
 from mnist_core.runs import SHIPPED, STRINGS, read_result
 
 # How people write dates, times, numbers and sums; 0 is any digit.
@@ -144,6 +144,9 @@ KINDS = {
 }
 
 
+GROUPS = {single: "one digit", page: "pages", nothing: "no digit"}
+
+
 def pictures(kind: str, count: int, split: Split, seed: int = 0) -> Iterator[tuple[np.ndarray, str]]:
     """Pictures of a kind with their texts, the same ones each time."""
     for i in range(count):
@@ -169,18 +172,33 @@ def edit_distance(a: str, b: str) -> int:
     return row[-1]
 
 
-def score(
-    read: Callable[..., Any], made: Iterator[tuple[Any, str]], *, single: bool = False
-) -> dict[str, float | None]:
-    """Shares: of texts read exactly, and of characters right, None where there are none."""
-    found = [(read(picture, single=single).text, text) for picture, text in made]
-    wrong = sum(edit_distance(*pair) for pair in found)
-    length = sum(len(text) for _, text in found)
-    return {
-        "n": len(found),
-        "exact": sum(a == b for a, b in found) / len(found),
-        "characters": 1 - wrong / length if length else None,
+def judged(
+    read: Callable[..., Any], made: Iterable[tuple[Any, str]], *, single: bool = False
+) -> list[tuple[int, int]]:
+    """Of each picture how many edits what was read is from its text, and the length of that."""
+    return [(edit_distance(read(picture, single=single).text, text), len(text)) for picture, text in made]
+
+
+def scores(found: list[tuple[int, int]]) -> dict[str, Any]:
+    """Shares of what `judged` gave: of texts read exactly, and of characters right, with 95 % intervals.
+
+    Wilson's of the texts; of the characters the bootstrap's, which picks pictures. None where there are none.
+    """
+    edits, lengths = np.array(found).T
+    exact = edits == 0
+    row = {
+        "n": len(exact),
+        "exact": float(exact.mean()),
+        "exact_interval_95": [float(end) for end in wilson_interval(exact.sum(), len(exact))],
+        "characters": None,
+        "characters_interval_95": None,
     }
+    if lengths.any():
+        picks = np.random.default_rng(0).integers(len(exact), size=(2000, len(exact)))
+        right = 1 - edits[picks].sum(axis=1) / lengths[picks].sum(axis=1).clip(min=1)
+        row["characters"] = float(1 - edits.sum() / lengths.sum())
+        row["characters_interval_95"] = np.quantile(right, [0.025, 0.975]).tolist()
+    return row
 
 
 def labelled(folder: Path, table: str) -> list[tuple[Path, str]]:
@@ -200,35 +218,50 @@ def measure(args: argparse.Namespace) -> None:
     predictor = Predictor(args.run)
     split = getattr(load("mnist", args.data_dir), args.split)
     count = 2 if args.quick else args.count
-    results: dict[str, dict[str, float]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    together: dict[str, list[tuple[int, int]]] = {}
 
-    def add(name: str, made: Any, single: bool = False) -> None:
-        results[name] = score(predictor.read, made, single=single)
-        row = results[name]
-        right = "" if row["characters"] is None else f"  characters {row['characters']:7.1%}"
-        print(f"{name:16} {row['n']:5} exact {row['exact']:7.1%}{right}", flush=True)
+    def add(name: str, found: list[tuple[int, int]]) -> None:
+        rows[name] = scores(found)
+        print_row(name, rows[name])
 
     for kind in args.kinds or KINDS:
-        if KINDS[kind] is single:
-            add(f"{kind} (single)", pictures(kind, count, split, args.seed), single=True)
-        add(kind, pictures(kind, count, split, args.seed))
+        for alone in (True, False) if KINDS[kind] is single else (False,):
+            told = " (single)" if alone else ""
+            found = judged(predictor.read, pictures(kind, count, split, args.seed), single=alone)
+            add(kind + told, found)
+            together.setdefault(GROUPS[KINDS[kind]] + told, []).extend(found)
     if args.folder:
         for table in ("single.csv", "pages.csv"):
-            made = functools.partial(labelled, args.folder, table)
+            made = labelled(args.folder, table)
             if table == "single.csv":
-                add(f"{table} (single)", made(), single=True)
-            add(table, made())
+                add(f"{table} (single)", judged(predictor.read, made, single=True))
+            add(table, judged(predictor.read, made))
+    groups = {name: scores(found) for name, found in together.items()}
+    for name, row in groups.items():
+        print_row(f"all {name}", row)
     weights, strings = ((read_result(run) or {}).get("weights_sha256") for run in (predictor.run, STRINGS))
-    found = {
+    body = {
         "split": args.split,
         "run": predictor.run.name,
         "weights_sha256": weights,
         "strings_weights_sha256": strings,
-        "kinds": results,
+        "groups": groups,
+        "kinds": rows,
     }
-    path = write("vision", args.json, found)
-    plots.vision(results, path.with_suffix(".png"))
+    path = write("vision", args.json, body)
+    plots.vision(rows, path.with_suffix(".png"))
     print(path)
+
+
+def print_row(name: str, row: dict[str, Any]) -> None:
+    """What was read of a kind, with 95 % intervals."""
+    low, high = row["exact_interval_95"]
+    line = f"{name:22} {row['n']:5} exact {row['exact']:6.1%} [{low:.1%}, {high:.1%}]"
+    if row["characters"] is not None:
+        low, high = row["characters_interval_95"]
+        line += f"  characters {row['characters']:6.1%} [{low:.1%}, {high:.1%}]"
+    print(line, flush=True)
 
 
 if __name__ == "__main__":
@@ -239,7 +272,7 @@ if __name__ == "__main__":
     made.add_argument(
         "--kinds", nargs="+", choices=KINDS, metavar="KIND", help=f"default: all of {', '.join(KINDS)}"
     )
-    made.add_argument("--count", type=int, default=40, help="pictures of each kind (default: %(default)s)")
+    made.add_argument("--count", type=int, default=100, help="pictures of each kind (default: %(default)s)")
     made.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     made.add_argument("--folder", type=Path, help="also score a folder with single.csv and pages.csv")
     main(made, measure)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import paper, writing
 from benchmarks.ship import MOST_BYTES, temperature
-from benchmarks.vision import KINDS, edit_distance, pictures, score
+from benchmarks.vision import KINDS, edit_distance, judged, pictures, scores
 from mnist_core import runs
 from mnist_core.data.split import Split
 from mnist_core.data.synthetic import draw
@@ -18,6 +18,10 @@ from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.page import PAGE_SIDE
 from mnist_core.vision.sheet import Sheet
+
+
+def score(read, made, *, single=False):
+    return scores(judged(read, made, single=single))
 
 
 @pytest.mark.mnist
