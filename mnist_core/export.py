@@ -161,9 +161,14 @@ def _write_savedmodel(model: keras.Model, path: Path) -> float:
         difference = _difference(
             model, lambda images: serve(images=tf.constant(images))["probabilities"].numpy(), "savedmodel"
         )
-        if path.exists():
-            os.replace(path, old)
-        os.replace(fresh, path)
+        try:
+            if path.exists():
+                os.replace(path, old)
+            os.replace(fresh, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
     return difference
 
 

@@ -51,7 +51,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             # A write that fails doesn't know what it wrote to.
             error.filename = str(path)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -86,8 +86,8 @@ def claimed(directory: Path | None) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
-    # A rename is durable only once the folder itself is on disk.
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder outlast a power cut: they do only once the folder itself is on the disk."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,5 +1,6 @@
 """What the export command writes gives the network's probabilities in its own runtime, or isn't there."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -128,6 +129,24 @@ def test_what_a_format_can_not_express_is_named(kind, tmp_path):
     with pytest.raises(MnistCoreError, match=r"can't express this network.*Digamma"):
         export.export(model, kind, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_savedmodel_that_can_not_take_the_place_of_another_leaves_it(tmp_path, monkeypatch):
+    path, model = tmp_path / "exported", models.build(Odd())
+    export.export(model, "savedmodel", path)
+    before = (path / "saved_model.pb").read_bytes()
+    replace = os.replace
+
+    def interrupted(source, target):
+        if Path(source).name == "new":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export.export(model, "savedmodel", path)
+    assert [name.name for name in tmp_path.iterdir()] == ["exported"]
+    assert (path / "saved_model.pb").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from benchmarks.contestants.pace import Pace, problem, start
 from mnist_core.config import Config
 from mnist_core.data.split import Dataset, Split
 from mnist_core.layers import ConvBlock
+from mnist_core.loop.block import NEEDED
 from mnist_core.loop.hooks import Hooks
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.schedule import Schedule
@@ -52,7 +53,7 @@ class InputOnly(TrainStep):
     def __call__(self, batch: Batch, step: tf.Tensor) -> Scalars:
         images = tf.cast(batch.images[..., tf.newaxis], tf.float32) / 255.0
         seen = tf.reduce_mean(images) + 0.0 * tf.cast(tf.reduce_sum(batch.labels), tf.float32)
-        return {"loss": seen, "gradient_norm": seen}
+        return dict.fromkeys(NEEDED, seen)
 
 
 class ComputeOnly(TrainStep):

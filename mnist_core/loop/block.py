@@ -52,10 +52,6 @@ class Block:
           UsageError: the step doesn't return what every block is checked and reported by.
         """
         rows, norms = self.function(block, tf.constant(first_step, tf.int64))
-        if missing := [name for name in NEEDED if name not in self._names]:
-            raise UsageError(f"the step returns {', '.join(self._names)}, but no {' and no '.join(missing)}")
-        if taken := [name for name in RESERVED if name in self._names]:
-            raise UsageError(f"the step may not call a scalar {taken[0]}; give it another name")
         scalars = dict(zip(self._names, rows.numpy().T, strict=True))
         if len(rows) != num_steps:
             raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")
@@ -112,8 +108,16 @@ class Block:
         size = self._feed.shape(block)[1]
         rows = tf.range(replica.replica_id_in_sync_group, size, replica.num_replicas_in_sync)
         scalars = self._step(Batch(*self._feed.take(block, i, rows), rows, size), global_step)
-        self._names = list(scalars)
+        self._names = _checked(list(scalars))
         return tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
+
+
+def _checked(names: list[str]) -> list[str]:
+    if missing := [name for name in NEEDED if name not in names]:
+        raise UsageError(f"the step returns {', '.join(names)}, but no {' and no '.join(missing)}")
+    if taken := [name for name in RESERVED if name in names]:
+        raise UsageError(f"the step may not call a scalar {taken[0]}; give it another name")
+    return names
 
 
 def check_finite(log: BlockLog, *, overflow_is_skipped: bool) -> None:

@@ -7,7 +7,6 @@ member, so a file that was cut short or changed on the disk is found out when it
 import contextlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mnist_core.errors import InputError
-from mnist_core.files import atomic_write
+from mnist_core.files import atomic_write, sync_folder
 
 FORMAT = 1
 CHECKPOINTS = "checkpoints"  # folder in the run directory
@@ -31,7 +30,7 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """The files by step, newest first; the best is not among them."""
-        return sorted(self.folder.glob("step-*.npz"), reverse=True)
+        return sorted(self.folder.glob("step-*.npz"), key=_order, reverse=True)
 
     def save(
         self,
@@ -54,7 +53,7 @@ class Checkpoints:
             f"{group}/{i:03d}": value for group, values in groups.items() for i, value in enumerate(values)
         }
         text = json.dumps({**meta, "format": FORMAT, "step": step, "arrays": len(arrays)})
-        # The best goes first: a run that is killed in between goes on from before it, and finds it again.
+        # best.npz goes first: a run killed in between resumes from the one before, and finds the best again.
         with atomic_write(best_path if best else path) as file:
             np.savez(file, meta=np.array(text), **arrays)
         if best:
@@ -72,10 +71,10 @@ class Checkpoints:
           best_step: the best one then; its file becomes the best again, if it is still there.
         """
         for path in self.paths():
-            if path.name > self._path(step).name:
+            if _order(path) > _order(self._path(step)):
                 path.unlink()
         best_path = self.folder / BEST
-        # A damaged one is nobody's.
+        # A damaged best.npz doesn't tell its step; the next best takes its place.
         with contextlib.suppress(InputError):
             if best_path.exists() and read_checkpoint(best_path)[1]["step"] > step:
                 best_path.unlink()
@@ -95,6 +94,12 @@ class Checkpoints:
                 file.write(path.read_bytes())
         else:
             os.replace(temporary, second)
+            sync_folder(self.folder)
+
+
+def _order(path: Path) -> tuple[int, str]:
+    # A step of nine digits comes after all of eight.
+    return len(path.name), path.name
 
 
 def check_origin(path: Path, meta: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -141,8 +146,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, list[np.ndarray]], dict[str, 
     # A TypeError comes from an .npy, which holds a single array.
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: not a checkpoint of mnist_core") from error
-    # numpy and zipfile raise many kinds for a damaged file; all mean the same to the user.
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    # What zipfile, zlib and numpy's parser raise for damaged files is not one family.
+    except Exception as error:
         raise InputError(f"{path}: damaged or not a checkpoint ({error})") from error
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise InputError(f"{path}: not a checkpoint of this version of mnist_core")

@@ -169,10 +169,10 @@ class Trainer:
             if not interrupts.requested and self._due(self.config.eval_every, run.evaluated_at):
                 self._evaluate()
             finished = run.finished
-            due = self._due(self.config.checkpoint_every, run.saved_at)
-            if interrupts.requested or due or run.is_best:
+            if self._due(self.config.checkpoint_every, run.saved_at) or run.is_best:
                 self._save()
             if interrupts.requested:
+                self._save()
                 raise InterruptedRunError(self._interrupted())
             if finished:
                 return

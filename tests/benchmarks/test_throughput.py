@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from benchmarks.contestants.ours import Tower
+from benchmarks.contestants.ours import STEPS, Tower
 from benchmarks.throughput import LAYERS, base, devices, flops, overtaken_at, title
 from mnist_core import environment, models
 from mnist_core.errors import DeviceError
+from tests.loop.small import Linear, make
 
 
 @pytest.mark.parametrize("network", LAYERS)
@@ -23,6 +24,12 @@ def test_flops_are_those_of_the_graph(network: str) -> None:
             forward.append(2 * math.prod(weights) * math.prod(places))
     # Backward, each layer has a gradient of its weights, and all but the first one of what they are given.
     assert flops(network) == sum(3 * one for one in forward) - forward[0]
+
+
+@pytest.mark.parametrize("only", STEPS)
+def test_a_part_of_a_step_is_trained_on_as_a_whole_one(only: str) -> None:
+    trainer = make(net=Linear, step=STEPS[only], max_steps=3)
+    assert trainer.fit().run.step == 3
 
 
 def test_the_gpu_overtakes_where_it_is_faster_from_there_on() -> None:

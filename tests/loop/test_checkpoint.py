@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,10 @@ def test_what_is_no_checkpoint_is_named(trainer: Trainer, tmp_path: Path) -> Non
     restore_refused(trainer, tmp_path / "foreign.npz", "not a checkpoint of mnist_core")
     np.savez(tmp_path / "future.npz", meta=np.array('{"format": 99}'))
     restore_refused(trainer, tmp_path / "future.npz", "not a checkpoint of this version")
+    with zipfile.ZipFile(tmp_path / "open.npz", "w") as archive:
+        # numpy's parser says of it what nothing else says of a damaged file: tokenize.TokenError.
+        archive.writestr("meta.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((\n")
+    restore_refused(trainer, tmp_path / "open.npz", "damaged or not a checkpoint")
 
 
 def test_a_good_checkpoint_is_taken_after_all(trainer: Trainer, checkpoint: Path) -> None:
@@ -205,6 +210,16 @@ def test_the_newest_few_and_the_best_are_kept(tmp_path: Path) -> None:
     groups, meta = read_checkpoint(tmp_path / "best.npz")
     assert meta["step"] == 2
     assert groups["model"][0].tolist() == [2, 2, 2]
+
+
+def test_a_step_of_nine_digits_is_newer_than_one_of_eight(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    steps = (10**8 - 2, 10**8 - 1, 10**8)
+    for step in steps:
+        checkpoints.save(step, ARRAYS, {})
+    assert [read_checkpoint(path)[1]["step"] for path in checkpoints.paths()] == [steps[2], steps[1]]
+    checkpoints.go_back_to(steps[1], None)
+    assert [read_checkpoint(path)[1]["step"] for path in checkpoints.paths()] == [steps[1]]
 
 
 def test_a_checkpoint_just_written_is_kept_even_behind_later_ones(tmp_path: Path) -> None:
