@@ -11,7 +11,15 @@ import cv2
 import numpy as np
 
 from mnist_core.vision.gray import shrink
-from mnist_core.vision.parts import along_border, components, contact, fills, square, without_ruling
+from mnist_core.vision.parts import (
+    THUMBNAIL,
+    along_border,
+    components,
+    contact,
+    fills,
+    square,
+    without_ruling,
+)
 
 # Longer sides, in pixels, of the copies that are worked on: enough for strokes, little enough to be fast.
 WORKING_SIDE = 384
@@ -183,7 +191,9 @@ def _trial(strength: np.ndarray) -> tuple[float, float, float]:
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     depths = np.bincount(part, depth.ravel()[inked], minlength=count)[1:]
     width = 4 * depths / stats[:, 4] - 2
-    strokes = (width < THICKEST * stats[:, 2:4].max(axis=1)) & ~along_border(labels, stats)
+    strokes = width < THICKEST * stats[:, 2:4].max(axis=1)
+    if max(mask.shape) >= THUMBNAIL:
+        strokes &= ~along_border(labels, stats)
     written = ink[strokes].sum()
     share = written / max(everything, 1e-9)
     return levels.goodness * (1 - 0.7 * contact(mask)) * np.sqrt(share + 1e-3), written, everything

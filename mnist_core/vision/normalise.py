@@ -93,6 +93,8 @@ def _is_solid(sheet: Sheet, mask: np.ndarray) -> bool:
         return False
     gray = sheet.tones
     around = cv2.dilate(filled, square(9)) & ~filled
+    if not around.any():
+        return False
     ink, inside, paper = (float(np.median(gray[part > 0])) for part in (mask, hole, around))
     return abs(inside - ink) < abs(inside - paper)
 

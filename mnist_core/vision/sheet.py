@@ -17,6 +17,8 @@ FAINTEST = 0.1
 FAINTER, NOISE = 0.25, 1.3
 # Lines of boxes may be so much paler than the threshold of ink, as a share.
 PALER = 0.5
+# In a picture of fewer pixels a side nobody can tell a stroke from an edge of the light, or a frame.
+SMALL = 24
 # What differs so little from ink, as a share of the paper's difference, is like it: of what lies around a
 # stroke hardly anything, along an edge half.
 LIKE_INK, MOST_LIKE_INK = 0.3, 0.35
@@ -143,6 +145,8 @@ class Sheet:
 
     def is_unwritten(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
         """Whether a mask at (x, y) of the copy is an edge of the light or a line of the paper."""
+        if max(self.gray.shape) < SMALL:
+            return False
         return self._is_edge(mask, x, y) or self._is_line(mask, x, y)
 
     def _is_edge(self, mask: np.ndarray, x: int, y: int) -> bool:
@@ -254,7 +258,7 @@ def _without_boxes(strength: np.ndarray, threshold: float) -> np.ndarray:
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
     """Cuts off bands of one tone at the sides, such as a frame or a scan's edge; gives x, y and the rest."""
-    if min(gray.shape) < 24:
+    if min(gray.shape) < SMALL:
         return 0, 0, gray
     height, width = gray.shape
     top, bottom = _band(gray), height - _band(gray[::-1])

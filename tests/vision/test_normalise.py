@@ -1,5 +1,6 @@
 """Pictures of a digit come out as MNIST's own image of it, however made; pictures of nothing do not."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -196,6 +197,15 @@ def test_even_eight_pixels_hold_a_digit(digits):
     for digit in digits:
         small = cv2.resize(digit[3:25, 3:25], (8, 8), interpolation=cv2.INTER_AREA)
         assert normalise(small) is not None
+
+
+def test_an_outline_that_leaves_no_paper_around_it_is_no_warning():
+    y, x = np.mgrid[-4:5, -5.5:6]
+    vignette = np.uint8(219 - 1.3 * x**2 - 2 * y**2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for sheet in filter(None, Sheet.seen_in(vignette)):
+            find_ink(sheet)
 
 
 SIZES = [(1, 1), (1, 40), (28, 28), (200, 300), (900, 50)]

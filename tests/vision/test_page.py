@@ -115,6 +115,17 @@ def test_a_known_way_to_look_spares_the_search_and_a_wrong_one_is_forgiven(
 
 
 @pytest.mark.mnist
+def test_tight_crops_of_few_pixels_are_read(predictor, test_digits):
+    missed = 0
+    for image, label in zip(test_digits.images[:300], test_digits.labels[:300], strict=True):
+        x, y, width, height = cv2.boundingRect(image)
+        size = max(2, round(13 * width / height)), 13
+        small = cv2.resize(image[y : y + height, x : x + width], size, interpolation=cv2.INTER_AREA)
+        missed += predictor.read(255 - small).text != str(label)
+    assert missed <= 2
+
+
+@pytest.mark.mnist
 def test_a_picture_of_one_digit_is_read_alike_whether_that_was_told_or_not(predictor, test_digits):
     made = list(pictures("squared", 12, test_digits))
     assert score(predictor.read, iter(made), single=True)["exact"] >= 10 / 12
