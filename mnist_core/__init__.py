@@ -18,6 +18,7 @@ _HOMES = {
     "TensorBoard": "mnist_core.reporting.tensorboard",
     "TrainStep": "mnist_core.loop.step",
     "Batch": "mnist_core.loop.step",
+    "current_random": "mnist_core.randomness",
     "Hook": "mnist_core.loop.hooks",
     "EarlyStopping": "mnist_core.loop.hooks",
     "TargetAccuracy": "mnist_core.loop.hooks",

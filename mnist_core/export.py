@@ -22,12 +22,14 @@ IMAGES = tf.TensorSpec([None, 28, 28], tf.uint8, name="images")
 # Rounding in another order moves a probability by a few 1e-7; a layer that was lost moves it by far more.
 TOLERANCE = 1e-4
 
+KINDS = ("savedmodel", "litert", "onnx")
+
 Function = tf.types.experimental.ConcreteFunction
 Asked = Callable[[np.ndarray], np.ndarray]
 
 
-def export(model: keras.Model, kind: str, path: Path) -> float:
-    """Writes ``model`` for another runtime, once that runtime has given the same probabilities.
+def export(model: keras.Model, kind: str, path: str | Path) -> float:
+    """Writes a built ``model`` for another runtime, once that runtime has given the same probabilities.
 
     They are compared on the real digits that come with scikit-learn. What was at ``path`` is replaced if it
     is a file, or the folder of a SavedModel. The file computes in float32 whatever the model does.
@@ -39,9 +41,12 @@ def export(model: keras.Model, kind: str, path: Path) -> float:
       The largest difference between a probability and the network's own in float32.
 
     Raises:
-      UsageError: the extra of ``kind`` is not installed, or ``path`` can't be written.
+      UsageError: there is no such ``kind``, its extra is not installed, or ``path`` can't be written.
       MnistCoreError: ``kind`` can't express the network, or the probabilities differ. Nothing is written.
     """
+    path = Path(path)
+    if kind not in KINDS:
+        raise UsageError(f"kind must be one of {', '.join(KINDS)}, not '{kind}'")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,7 +57,7 @@ def export(model: keras.Model, kind: str, path: Path) -> float:
         raise UsageError(f"{path} is a device, which a file can't replace; name another place with --out")
     if kind == "savedmodel":
         return _write_savedmodel(model, path)
-    convert, opened = {"litert": (to_litert, open_litert), "onnx": (to_onnx, open_onnx)}[kind]
+    convert, opened = (to_litert, open_litert) if kind == "litert" else (to_onnx, open_onnx)
     content = convert(probabilities(model, float32=True))
     difference = _difference(model, opened(content), kind)
     with atomic_write(path) as file:

@@ -20,6 +20,8 @@ register = keras.saving.register_keras_serializable(package="mnist_core")
 class Dropout(keras.layers.Dropout):
     """Dropout whose mask, inside a training step, follows from the step alone (see `randomness`).
 
+    Its inputs, ``[n, ...]``, are of the step's n images; elsewhere use Keras's layer.
+
     Raises:
       UsageError: ``noise_shape`` is given, which Keras's layer has.
     """
@@ -44,7 +46,13 @@ class BatchNorm(keras.layers.Layer):
     One replica runs TensorFlow's fused kernel on what it is called with: the whole batch, or a part of it
     that is computed side by side with others, a ghost batch (Hoffer, Hubara & Soudry 2017). Several replicas
     add up their moments first.
-    Input and output: ``[n, h, w, channels]`` of the compute dtype; the moments are float32.
+    Input and output: ``[n, h, w, channels]`` of the compute dtype; the moments are float32. Where it is not
+    trainable it is used as it is, in training too, as Keras's.
+
+    Args:
+      momentum: share of the moving moments kept at each call, so momentum**P in a step of P parts or
+        micro-batches.
+      epsilon: added to the variance.
     """
 
     def __init__(self, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
@@ -64,6 +72,7 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = weight("moving_variance", "ones", False)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        training = training and self.trainable
         replica = tf.distribute.get_replica_context()
         if training and replica is not None and replica.num_replicas_in_sync > 1:
             return self._synchronised(inputs, replica)

@@ -44,11 +44,11 @@ class Report:
     loss: float
     accuracy: float
     errors: int
-    confusion: np.ndarray
-    per_class: list[dict[str, Any]]
+    confusion: np.ndarray = dataclasses.field(repr=False)
+    per_class: list[dict[str, Any]] = dataclasses.field(repr=False)
     calibration_error: float
-    misclassified: tuple[Misclassified, ...]
-    pr_curves: np.ndarray
+    misclassified: tuple[Misclassified, ...] = dataclasses.field(repr=False)
+    pr_curves: np.ndarray = dataclasses.field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The scores as plain JSON values, without the precision-recall curves."""

@@ -3,9 +3,10 @@
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from mnist_core.errors import UsageError
+from mnist_core.errors import UsageError, warn
 from mnist_core.layers import ConvBlock, Dropout, register
 
 
@@ -284,6 +285,9 @@ def build(model: keras.Model) -> keras.Model:
     found = list(logits.shape) if tf.is_tensor(logits) else type(logits).__name__
     if found != [1, 10]:
         raise UsageError(f"{model.name} must map an image to logits [1, 10], not {found}")
+    values = np.asarray(tf.cast(logits, tf.float32))
+    if values.min() >= 0 and abs(values.sum() - 1) < 1e-3:
+        warn(f"warning: {model.name} ends in a softmax, which the loss takes for logits; leave it out")
     if not model.trainable_variables:
         raise UsageError(f"{model.name} has no trainable variables: assign its layers to attributes")
     return model

@@ -13,7 +13,7 @@ import tensorflow as tf
 from mnist_core import export, models, runs
 from mnist_core.commands.export import NAMES
 from mnist_core.data.synthetic import draw
-from mnist_core.errors import MnistCoreError
+from mnist_core.errors import MnistCoreError, UsageError
 from tests.forks import Forks, Training
 from tests.invoke import call
 
@@ -131,9 +131,14 @@ def test_what_a_format_can_not_express_is_named(kind, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_format_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="kind must be one of savedmodel, litert, onnx, not 'tflite'"):
+        export.export(models.build(Odd()), "tflite", str(tmp_path / "exported"))
+
+
 def test_a_savedmodel_that_can_not_take_the_place_of_another_leaves_it(tmp_path, monkeypatch):
     path, model = tmp_path / "exported", models.build(Odd())
-    export.export(model, "savedmodel", path)
+    export.export(model, "savedmodel", str(path))
     before = (path / "saved_model.pb").read_bytes()
     replace = os.replace
 

@@ -100,6 +100,17 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert len(np.unique(outputs, axis=0)) == 8
 
 
+def test_batch_normalisation_that_is_frozen_stays_as_it_is() -> None:
+    ours, theirs = layers.BatchNorm(0.9), keras.layers.BatchNormalization(momentum=0.9)
+    for layer in (ours, theirs):
+        layer(FEATURES, training=True)
+        layer.trainable = False
+    before = [variable.numpy() for variable in ours.variables]
+    np.testing.assert_allclose(ours(FEATURES, training=True), theirs(FEATURES, training=True), atol=1e-2)
+    for variable, value in zip(ours.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
 def test_dropout_follows_from_step_and_row() -> None:
     layer, ones = layers.Dropout(0.5), tf.ones([8, 100])
     with step_random(random(step=3)):

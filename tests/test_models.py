@@ -107,3 +107,10 @@ def test_a_model_without_anything_to_train_is_refused() -> None:
 def test_a_model_without_ten_logits_is_refused(outputs: object, found: str) -> None:
     with pytest.raises(UsageError, match=rf"must map an image to logits \[1, 10\], not {found}$"):
         models.build(Shaped(outputs))
+
+
+@pytest.mark.parametrize(("outputs", "lines"), [(tf.nn.softmax, 1), (tf.identity, 0), (tf.nn.relu, 0)])
+def test_a_model_that_ends_in_a_softmax_is_warned_of(outputs: object, lines: int, capsys) -> None:
+    models.build(Shaped(outputs))
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if "ends in a softmax" in line]) == lines

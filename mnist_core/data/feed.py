@@ -22,8 +22,7 @@ class Plan:
     Args:
       num_images: size of the training split.
       batch_size: images in a step, over all micro-batches, parts and replicas.
-      shares: replicas, or parts, among which a step is shared out; a last batch too small to give each an
-        image is left out.
+      shares: replicas times parts; each gets an image of every step, so a smaller last batch is left out.
 
     Raises:
       UsageError: no batch gives each share an image.
@@ -56,23 +55,23 @@ class Plan:
         begin = step * self.batch_size
         return epoch, begin, min(begin + num_steps * self.batch_size, self._num_images)
 
-    def images(self, first_step: int, num_steps: int) -> int:
+    def num_images(self, first_step: int, num_steps: int) -> int:
         """How many images these steps train on."""
         _, begin, end = self.places(first_step, num_steps)
         return end - begin
 
     def blocks(
-        self, first_step: int, end_step: int, most: int, periods: Sequence[int]
+        self, first_step: int, end_step: int, max_steps: int, periods: Sequence[int]
     ) -> Iterator[tuple[int, int]]:
         """Yields ``(first_step, num_steps)`` that cover the steps up to ``end_step``.
 
-        A block has at most ``most`` steps and ends at every multiple of a period; one epoch's ragged last
-        step is a block of its own.
+        A block has at most ``max_steps`` steps and ends at every multiple of a period; one epoch's ragged
+        last step is a block of its own.
         """
         step = first_step
         while step < end_step:
             epoch_end = (step // self.steps_per_epoch + 1) * self.steps_per_epoch
-            ends = [step + most, end_step, epoch_end]
+            ends = [step + max_steps, end_step, epoch_end]
             if self._ragged and step < epoch_end - 1:
                 ends.append(epoch_end - 1)
             ends += [(step // period + 1) * period for period in periods if period]
@@ -83,23 +82,23 @@ class Plan:
 class Feed(Protocol):
     """Delivers blocks, and takes a step's images from one inside the graph.
 
-    What a block of K steps of B images is, the feeds say.
+    The element that stands for a block of K steps of B images is each feed's own choice.
     """
 
     def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
-        """One element for each block, in order."""
+        """One element for each block, in order; to be iterated once."""
 
-    def take(self, block: Any, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``rows`` of the block's ``step``."""
+    def take(self, element: Any, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """uint8 ``[n, 28, 28]`` and int32 ``[n]``: images and labels at ``rows`` of ``step``, from 0."""
 
-    def shape(self, block: Any) -> tf.Tensor:
-        """int32 ``[2]``: steps in the block, images in each of them."""
+    def shape(self, element: Any) -> tf.Tensor:
+        """int32 ``[2]``: steps in the element, images in each of them."""
 
 
 class ResidentFeed:
     """All images stay on the device as uint8; `tf.data` delivers only which to take.
 
-    A block is int32 ``[K, B]``, the numbers of the images.
+    An element is int32 ``[K, B]``, the numbers of the images.
     """
 
     def __init__(self, split: Split, plan: Plan) -> None:
@@ -108,26 +107,29 @@ class ResidentFeed:
         self._labels = tf.constant(split.labels.astype(np.int32))
 
     def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
+        # TensorFlow never forgets a generator, nor what that refers to: the images must not be among it.
+        plan = self._plan
+
         def elements() -> Iterator[np.ndarray]:
             for block in blocks:
-                yield self._plan.indices(*block)
+                yield plan.indices(*block)
 
         spec = tf.TensorSpec([None, None], tf.int32)
         return prefetched(tf.data.Dataset.from_generator(elements, output_signature=spec), 4)
 
-    def take(self, block: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        indices = tf.gather(block[step], rows)
+    def take(self, element: tf.Tensor, step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        indices = tf.gather(element[step], rows)
         return tf.gather(self._images, indices), tf.gather(self._labels, indices)
 
-    def shape(self, block: tf.Tensor) -> tf.Tensor:
-        return tf.shape(block)
+    def shape(self, element: tf.Tensor) -> tf.Tensor:
+        return tf.shape(element)
 
 
 class StreamingFeed:
     """`tf.data` reads the images from where they lie, such as a memory-mapped file; memory stays flat.
 
-    A block is uint8 ``[K, B, 28, 28]`` and int32 ``[K, B]``, the images and their labels. The feed holds two
-    buffers of the order's images, 51 MB each: one in use, the next being read by a thread.
+    An element is uint8 ``[K, B, 28, 28]`` and int32 ``[K, B]``, the images and their labels. The feed holds
+    two buffers of the order's images, 51 MB each: one in use, the next being read by a thread.
     """
 
     def __init__(self, split: Split, plan: Plan) -> None:
@@ -135,15 +137,17 @@ class StreamingFeed:
         self._split = split
 
     def dataset(self, blocks: Iterable[tuple[int, int]]) -> tf.data.Dataset:
-        shuffle = self._plan.shuffle
+        # What the generator keeps, as above, is the user's own array or file, of which there is no copy.
+        plan, split = self._plan, self._split
+        shuffle = plan.shuffle
 
         def elements() -> Iterator[tuple[np.ndarray, np.ndarray]]:
             with ThreadPoolExecutor(1) as thread:
-                reader = _Reader(self._split, shuffle, thread)
+                reader = _Reader(split, shuffle, thread)
                 for first_step, num_steps in blocks:
                     parts = [
                         reader.take(number, shuffle.buffer(number).order[places])
-                        for number, places in shuffle.parts(*self._plan.places(first_step, num_steps))
+                        for number, places in shuffle.parts(*plan.places(first_step, num_steps))
                     ]
                     # A block that lies in one buffer, as most do, isn't copied again.
                     images, labels = (
@@ -159,13 +163,13 @@ class StreamingFeed:
         return prefetched(tf.data.Dataset.from_generator(elements, output_signature=spec), 2)
 
     def take(
-        self, block: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, rows: tf.Tensor
+        self, element: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor, rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = block
+        images, labels = element
         return tf.gather(images[step], rows), tf.gather(labels[step], rows)
 
-    def shape(self, block: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        return tf.shape(block[1])
+    def shape(self, element: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return tf.shape(element[1])
 
 
 def prefetched(dataset: tf.data.Dataset, count: int) -> tf.data.Dataset:

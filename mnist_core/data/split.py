@@ -9,6 +9,8 @@ from mnist_core.errors import InputError, UsageError, warn
 SIDE = 28
 # So many images in random order have all ten digits.
 ENOUGH = 200
+# And so many more than half of them.
+ENOUGH_FOR_HALF = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,9 @@ def hold_out(train: Split, size: int | None) -> tuple[Split, Split]:
         raise UsageError(f"--validation-size must be 0 to {len(train) - 1} here, not {size}")
     cuts = (slice(None, count), slice(count, None))
     training, validation = (Split(train.images[cut], train.labels[cut]) for cut in cuts)
-    if size >= ENOUGH and len(lacking := np.setdiff1d(training.labels, validation.labels)):
+    lacking = np.setdiff1d(training.labels, validation.labels)
+    is_sorted = size >= ENOUGH_FOR_HALF and 2 * len(lacking) >= len(np.unique(training.labels))
+    if is_sorted or (size >= ENOUGH and len(lacking)):
         digits = ", ".join(map(str, lacking))
         warn(f"warning: the last {size} images, which validate, have no {digits}; shuffle the data")
     return training, validation

@@ -1,4 +1,4 @@
-"""K steps of training in one call of the device."""
+"""K training steps in one call of the device: Keras's ``steps_per_execution``, Orbit's ``num_steps``."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -24,8 +24,8 @@ RESERVED = ("kind", "step", "epoch", "weight_norm", "update_norm")
 class Block:
     """Runs blocks of steps as one `tf.function`, traced once for a whole run.
 
-    Step numbers enter as tensors and their count as a shape, which XLA needs too. The scalars of every step
-    come back as arrays, so that logging costs the device nothing and is free to thin them out.
+    Step numbers are passed as tensors, and their count as a shape, as XLA requires. Every step's scalars are
+    returned in arrays, so that logging costs the device nothing and may skip steps.
 
     Args:
       jit: compile with XLA; each block size is then compiled once.
@@ -41,17 +41,26 @@ class Block:
         signature = (element_spec, tf.TensorSpec([], tf.int64))
         self.function = tf.function(self._run, input_signature=signature, jit_compile=jit or None)
 
-    def __call__(self, block: Any, first_step: int, num_steps: int) -> dict[str, np.ndarray]:
+    def trace(self) -> None:
+        """Makes the graph, unless it is made.
+
+        Raises:
+          UsageError: the step doesn't return what every block is checked and reported by.
+        """
+        try:
+            self.function.get_concrete_function()
+        except UsageError as error:
+            # AutoGraph puts where it was raised before what it says.
+            raise UsageError(str(error).rpartition("UsageError: ")[2].strip()) from error
+
+    def __call__(self, element: Any, first_step: int, num_steps: int) -> dict[str, np.ndarray]:
         """Trains on one element of the feed.
 
         Returns:
           float32 ``[num_steps]`` for each scalar of `TrainStep`, and scalars of the last step:
           ``weight_norm`` after it and ``update_norm``, the length of its change of the weights.
-
-        Raises:
-          UsageError: the step doesn't return what every block is checked and reported by.
         """
-        rows, norms = self.function(block, tf.constant(first_step, tf.int64))
+        rows, norms = self.function(element, tf.constant(first_step, tf.int64))
         scalars = dict(zip(self._names, rows.numpy().T, strict=True))
         if len(rows) != num_steps:
             raise RuntimeError(f"the device ran {len(rows)} steps, not {num_steps}")
@@ -60,7 +69,13 @@ class Block:
     def run(
         self, dataset: tf.data.Dataset, plan: Plan, blocks: Iterable[tuple[int, int]]
     ) -> Iterator[BlockLog]:
-        """Runs each of ``blocks``, ``(first_step, num_steps)``, when it is asked for; times and logs it."""
+        """Runs each of ``blocks``, ``(first_step, num_steps)``, when it is asked for; times and logs it.
+
+        Raises:
+          UsageError: as `trace`.
+        """
+        # Before the feed's thread begins: Python 3.11 can't always parse in two threads at a time.
+        self.trace()
         elements = iter(dataset)
         for first_step, num_steps in blocks:
             begin = time.perf_counter()
@@ -68,7 +83,7 @@ class Block:
             delivered = time.perf_counter()
             scalars = self(element, first_step, num_steps)
             seconds = time.perf_counter() - begin
-            images = plan.images(first_step, num_steps)
+            images = plan.num_images(first_step, num_steps)
             # With XLA the first block of each size compiles, else only the very first.
             size = (num_steps, images) if self._jit else (0, 0)
             yield BlockLog(
@@ -83,31 +98,31 @@ class Block:
             )
             self._compiled.add(size)
 
-    def _run(self, block: Any, first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _run(self, element: Any, first_step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # AutoGraph is for the loop below. On a step it would spend seconds, and hide it from tracebacks.
         one_step = tf.function(self._one_step, autograph=False)
-        num_steps = self._feed.shape(block)[0]
+        num_steps = self._feed.shape(element)[0]
         rows = tf.TensorArray(tf.float32, size=num_steps)
         last = num_steps - 1
         for i in tf.range(last):
-            rows = rows.write(i, one_step(block, i, first_step + tf.cast(i, tf.int64)))
+            rows = rows.write(i, one_step(element, i, first_step + tf.cast(i, tf.int64)))
         weights = [variable.value for variable in self._step.model.trainable_variables]
         before = [weight.read_value() for weight in weights]
-        rows = rows.write(last, one_step(block, last, first_step + tf.cast(last, tf.int64)))
+        rows = rows.write(last, one_step(element, last, first_step + tf.cast(last, tf.int64)))
         after = [weight.read_value() for weight in weights]
         moved = [new - old for new, old in zip(after, before, strict=True)]
         return rows.stack(), tf.stack([tf.linalg.global_norm(after), tf.linalg.global_norm(moved)])
 
-    def _one_step(self, block: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
-        results = self._strategy.run(self._replica_step, args=(block, i, global_step))
+    def _one_step(self, element: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
+        results = self._strategy.run(self._replica_step, args=(element, i, global_step))
         # Every replica holds the same sums.
         return self._strategy.experimental_local_results(results)[0]
 
-    def _replica_step(self, block: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
+    def _replica_step(self, element: Any, i: tf.Tensor, global_step: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
-        size = self._feed.shape(block)[1]
+        size = self._feed.shape(element)[1]
         rows = tf.range(replica.replica_id_in_sync_group, size, replica.num_replicas_in_sync)
-        scalars = self._step(Batch(*self._feed.take(block, i, rows), rows, size), global_step)
+        scalars = self._step(Batch(*self._feed.take(element, i, rows), rows, size), global_step)
         self._names = _checked(list(scalars))
         return tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
 
@@ -124,15 +139,15 @@ def check_finite(log: BlockLog, *, overflow_is_skipped: bool) -> None:
     """Checks the loss and gradients of every step, and the weights after the last.
 
     Args:
-      overflow_is_skipped: gradients may overflow, as such a float16 step was skipped, and harms nothing. That
-        the loss scale can help is over once it is at its least.
+      overflow_is_skipped: a step whose float16 gradients overflowed was skipped, so they may be infinite,
+        until the loss scale has reached its minimum and can't be lowered further.
 
     Raises:
       DivergedError: one became NaN or infinite; the message names the step and the block.
     """
     watched = {name: (log.steps, log.scalars[name]) for name in WATCHED}
     if overflow_is_skipped:
-        # A step of one's own may not tell its scale.
+        # A user's step may not log its loss scale.
         scale = log.scalars.get("loss_scale", np.full(len(log.steps), np.inf))
         hopeless = scale <= LossScale.LEAST
         watched["gradient_norm"] = log.steps[hopeless], log.scalars["gradient_norm"][hopeless]

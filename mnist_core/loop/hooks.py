@@ -34,7 +34,7 @@ class Hook:
         """After a block of steps whose losses are finite."""
 
     def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
-        """After the validation images ``split`` have been scored."""
+        """After the validation images ``split`` have been scored, with ``ema`` by the averaged weights."""
 
     def on_checkpoint(self, run: Run, path: Path) -> None:
         """After a checkpoint has been written."""
@@ -46,7 +46,7 @@ class Hook:
         """When the run fails or is interrupted."""
 
     def on_end(self, run: Run) -> None:
-        """Last of all, also after a failure: close what was opened."""
+        """Last of all, also after a failure, even where `on_start` was not reached: close what is open."""
 
     def before_checkpoint(self, run: Run) -> None:
         """Before a checkpoint is written: what it covers must be on disk first."""
@@ -63,7 +63,7 @@ class Hooks:
     """Calls hooks in their order, only where they define the method.
 
     Raises:
-      UsageError: a hook has a method of an event that there is not, such as a misspelt one.
+      UsageError: a hook has an ``on_`` or ``before_`` method that is no event, such as a misspelt one.
     """
 
     def __init__(self, hooks: Sequence[Any]) -> None:
@@ -190,15 +190,19 @@ class TargetAccuracy(Hook):
             run.stop(f"eval/accuracy reached {self._target}")
 
 
-def stopping_hooks(config: Config, *, watched: bool) -> list[Hook]:
+def stopping_hooks(config: Config, given: Sequence[Any], *, watched: bool) -> list[Hook]:
     """What ends a run early, as its configuration asks for.
 
     Args:
+      given: the run's other hooks.
       watched: the run is evaluated before its end.
 
     Raises:
-      UsageError: it must be, and isn't.
+      UsageError: ``patience`` or a given hook needs evaluations, and there are none.
     """
+    needy = [type(hook).__name__ for hook in given if isinstance(hook, (EarlyStopping, TargetAccuracy))]
+    if needy and not watched:
+        raise UsageError(f"{needy[0]} needs evaluations: a validation_size and an eval_every above 0")
     hooks: list[Hook] = []
     if config.patience:
         if not watched:

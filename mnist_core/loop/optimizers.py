@@ -82,13 +82,19 @@ class KerasOptimizer:
       scheduled: the loop's schedule sets its learning rate; else it keeps its own.
 
     Raises:
-      UsageError: it scales the loss, as the loop does, already belongs to another model, or has a schedule
-        of its own where the loop's is to set its rate.
+      UsageError: it scales the loss, or averages weights, as the loop does, already belongs to another model,
+        or has a schedule of its own where the loop's is to set its rate.
     """
 
     def __init__(self, optimizer: keras.optimizers.Optimizer, *, scheduled: bool = False) -> None:
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             raise UsageError("the loop scales the loss of mixed_float16 itself; pass the inner optimizer")
+        if optimizer.loss_scale_factor:
+            raise UsageError("the loop scales no loss for an optimizer; leave its loss_scale_factor out")
+        if optimizer.use_ema and not optimizer.ema_overwrite_frequency:
+            raise UsageError(
+                "the loop averages weights itself; set --ema in place of the optimizer's use_ema"
+            )
         if optimizer.built:
             raise UsageError(f"optimizer {optimizer.name} already belongs to a model; make a new one")
         if scheduled and isinstance(

@@ -61,8 +61,13 @@ class BlockLog:
 class Run:
     """What hooks see of a run, and the counters that its checkpoints keep.
 
-    ``seconds`` is the wall-clock time in `Trainer.fit` up to the last trained step; ``timed_*`` leave out
-    evaluation, checkpoints and blocks that compile, as the first does.
+    Attributes:
+      step: steps trained so far.
+      best: ``step``, ``accuracy`` and ``loss`` of the best validation; None before the first.
+      stop_reason: why the run ends early; empty where it doesn't.
+      seconds: wall-clock time in `Trainer.fit` up to the last trained step.
+      timed_images, timed_seconds: without evaluation, checkpoints and blocks that compile, as the first does.
+      evaluated_at, saved_at: the step of the last validation and checkpoint; -1: none that counts.
     """
 
     config: Config
@@ -140,7 +145,8 @@ class Result:
     """A finished run.
 
     Attributes:
-      run: its counters.
+      run: the `Run`. With ``ema`` its model has the last weights, not their average, which was scored:
+        `load_model` on the run directory and `TrainState.scored_weights` have that.
       report: the score of the last weights, or of their average, on the test images.
       weights_sha256: of the last trainable weights, not averaged, little-endian float32 in creation order.
     """

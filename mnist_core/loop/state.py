@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
+import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class TrainState:
         self.optimizer.build(self.model.trainable_variables)
         self.loss_scale = LossScale() if self.precision == "mixed_float16" else None
         self.average = WeightAverage(self.model, config.ema) if config.ema else None
+        self.step_variables: Sequence[tf.Variable] = ()
         if tf.distribute.get_strategy().num_replicas_in_sync > 1:
             self._check_replicas(config)
 
@@ -51,6 +53,7 @@ class TrainState:
             "optimizer": self.optimizer.variables,
             "average": self.average.variables if self.average else [],
             "loss_scale": self.loss_scale.variables if self.loss_scale else [],
+            "step": list(self.step_variables),
         }
         return {name: variables for name, variables in groups.items() if variables}
 
@@ -81,6 +84,7 @@ class TrainState:
         Raises:
           UsageError: the model can't be made again.
         """
+        check_arguments(type(self.model))
         try:
             config = keras.saving.serialize_keras_object(self.model)
             json.dumps(config)
@@ -114,6 +118,24 @@ class TrainState:
                 "--gradient-accumulation on several replicas needs a network without BatchNorm, such as "
                 "keras_convnet"
             )
+
+
+def check_arguments(kind: type[keras.Model]) -> None:
+    """Checks that Keras would not lose what a model of this class was made with.
+
+    Of a class without a get_config() it keeps no arguments, and makes it again with their defaults.
+
+    Raises:
+      UsageError: it would.
+    """
+    if kind.get_config is not keras.Model.get_config:
+        return
+    _, *given = inspect.signature(kind.__init__).parameters.values()
+    if lost := [one.name for one in given if one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)]:
+        raise UsageError(
+            f"{kind.__name__} can't be saved with its {', '.join(lost)}: give it a get_config() that returns "
+            "its arguments, or train without a run directory"
+        )
 
 
 def weights_sha256(model: keras.Model) -> str:

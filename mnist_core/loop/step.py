@@ -1,10 +1,11 @@
 """One step of training, as six small verbs. Override one to change what is learned.
 
-AutoGraph doesn't rewrite them: what depends on a tensor's value is said by `tf.where`, `tf.cond` or a loop of
-TensorFlow's, as in the layers of Keras.
+AutoGraph doesn't rewrite them: write what depends on a tensor's value with `tf.where`, `tf.cond` or
+`tf.while_loop`, as in the layers of Keras.
 """
 
 import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -24,7 +25,7 @@ class Batch(NamedTuple):
 
     Attributes:
       images: uint8 ``[n, 28, 28]`` from the feed; float32 ``[n, 28, 28, 1]`` in [0, 1] for the verbs. (A step
-        that sets ``augment`` has what that makes of images and labels.)
+        with an ``augment`` of its own gets what that returns.)
       labels: int32 ``[n]``.
       rows: int32 ``[n]``, the places of these images in the whole batch of the step.
       size: int32 scalar, images in the whole batch.
@@ -50,12 +51,18 @@ class TrainStep:
 
     Everything runs on one replica's part of the batch. Gradients are weighted by that part's share and summed
     by hand over micro-batches and replicas, which gives the mean over the whole batch, however it was split.
+    Random numbers of `current_random` are the same at every block size and after a resume, TensorFlow's not.
 
     Args:
       config: as the trainer has settled it.
       state: what is trained: model, optimizer, loss scale and averaged weights.
       schedule: the learning rate of each step.
+
+    Attributes:
+      variables: what a step of your own keeps from step to step; a checkpoint keeps these, too.
     """
+
+    variables: Sequence[tf.Variable] = ()
 
     def __init__(
         self,
@@ -152,11 +159,14 @@ class TrainStep:
           step: int64 scalar, from 0.
 
         Raises:
-          UsageError: what `gradients` calls a scalar is none, or has the name of another one.
+          UsageError: `gradients` returns something that is no float32 scalar, or gives it a name already
+            taken.
         """
-        whole = self.config.gradient_accumulation == 1
-        gradients, means = (self._side_by_side if whole else self._accumulated)(batch, step)
-        gradients, means = tf.distribute.get_replica_context().all_reduce("SUM", (gradients, means))
+        take = self._accumulated if self.config.gradient_accumulation > 1 else self._in_parts
+        gradients, means = take(batch, step)
+        replica = tf.distribute.get_replica_context()
+        if replica.num_replicas_in_sync > 1:
+            gradients, means = replica.all_reduce("SUM", (gradients, means))
         counts = {}
         if "accuracy" in means:  # `Block` says what a step lacks.
             counts["error_count"] = tf.round((1 - means["accuracy"]) * tf.cast(batch.size, tf.float32))
@@ -177,12 +187,12 @@ class TrainStep:
         def add(begin: tf.Tensor, totals: Any) -> tuple[tf.Tensor, Any]:
             return begin + micro_size, tf.nest.map_structure(tf.add, totals, micro_batch(begin))
 
-        # What the first returns tells the loop what it adds up.
+        # The first one gives the loop variables their structure, shapes and dtypes.
         first = micro_batch(tf.constant(0))
         _, totals = tf.while_loop(lambda begin, _: begin < count, add, (tf.constant(micro_size), first))
         return totals
 
-    def _side_by_side(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
+    def _in_parts(self, batch: Batch, step: tf.Tensor) -> tuple[list[tf.Tensor], Scalars]:
         """Sums gradients over the parts of a batch, none of which waits for another."""
         count, parts = tf.shape(batch.labels)[0], self.config.parts
         if parts == 1:
@@ -201,6 +211,8 @@ class TrainStep:
         with step_random(random):
             images, labels = self.augment(images, batch.labels, random)
             gradients, means = self.gradients(batch._replace(images=images, labels=labels))
+        # Those of an embedding come as slices, whose norm is another one.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         for name, mean in means.items():
             if not (tf.is_tensor(mean) and mean.dtype == tf.float32 and mean.shape.rank == 0):
                 raise UsageError(f"gradients() must return a float32 scalar for {name}, not {mean}")

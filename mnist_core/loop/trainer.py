@@ -37,6 +37,9 @@ from mnist_core.settings import period_steps
 class Trainer:
     """Trains a model on a dataset, by blocks of `TrainStep`, under the strategy in force.
 
+    Making one seeds Python's, NumPy's and TensorFlow's global generators with ``config.seed``, and sets up
+    TensorFlow's devices and threads. What is trained is fixed then; a model given ready keeps its weights.
+
     Args:
       config: what to do.
       model: a subclassed ``keras.Model``, or a function such as its class that makes one and so gives it the
@@ -48,9 +51,10 @@ class Trainer:
       hooks: objects with methods of `hooks.Hook`.
 
     Attributes:
-      config: what is done, device, parts and jit settled.
-      record: what was asked for, precision, parts and data as they turned out: the run's ``config.json``.
-      device, data, validation, state, run: what it trains on, with, and how far it is.
+      config: the configuration with ``parts`` and ``jit`` resolved; the device is ``device``.
+      record: the configuration as given, with precision, parts and dataset resolved: ``config.json``.
+      device, data, validation: what it trains on; ``validation`` is cut from the training split.
+      state, run: model and variables; step, best score and other counters.
       block: the compiled block; None before the first step.
 
     Raises:
@@ -96,9 +100,10 @@ class Trainer:
         self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
         step = step or step_for(self.state.model)
         self._step = step(config, self.state, rates or schedule.from_config(config, self.run.total_steps))
+        self.state.step_variables = self._step.variables
         self._evaluator = Evaluator(self.state.model, tta=config.tta)
         watched = bool(len(self.validation)) and bool(self._steps(config.eval_every))
-        self._hooks = Hooks([*stopping_hooks(config, watched=watched), *hooks])
+        self._hooks = Hooks([*stopping_hooks(config, hooks, watched=watched), *hooks])
         self._checkpoints: Checkpoints | None = None
         self._restored_from: Path | None = None  # Where the checkpoints lie that led to this state.
         self.block: Block | None = None
@@ -107,6 +112,7 @@ class Trainer:
         """Trains to the end and scores the last weights on the test images.
 
         In the main thread Ctrl-C or SIGTERM stops it after a block; a second one ends the process at once.
+        A directory that was restored from loses its checkpoints, journal lines and events of later steps.
 
         Args:
           directory: the run directory, where checkpoints and hooks write, and where `load_model` and
@@ -114,11 +120,10 @@ class Trainer:
 
         Raises:
           UsageError: the model can't be saved, or the directory holds another training's checkpoints, or
-            another process trains there.
-          DivergedError: the loss became NaN or infinite.
+            another process trains there. DivergedError: the loss became NaN or infinite.
           InterruptedRunError: Ctrl-C or SIGTERM came; the state was saved if there is a directory.
-          DeviceError: the device is out of memory.
-          HookError: a hook failed.
+          DeviceError: the device is out of memory. HookError: a hook failed.
+          InputError: the directory's journal is damaged. OSError: the disk is full.
         """
         run = self.run
         self._open(Path(directory) if directory else None)
@@ -191,12 +196,14 @@ class Trainer:
         with self._placed(), self.state.scored_weights():
             return self._evaluator(split)
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: str | Path) -> None:
         """Goes back to a checkpoint: weights, optimizer, averages, loss scale, counters, hooks.
 
+        A run that a hook had stopped stays stopped, unless ``run.stop_reason`` is emptied then.
+
         Raises:
-          InputError: the file is damaged, or belongs to another network, dataset or precision; nothing was
-            changed.
+          InputError: the file is damaged, or belongs to another network, dataset (by its name and labels) or
+            precision; nothing was changed.
           HookError: a hook can't take its state back, after all else has been restored.
         """
         groups, meta = read_checkpoint(path)
@@ -219,9 +226,7 @@ class Trainer:
             config,
             self.device.precision,
             model or (lambda: models.create(config.model)),
-            optimizers.wrapped(optimizer, scheduled=scheduled)
-            if optimizer
-            else optimizers.from_config(config),
+            optimizers.wrapped(optimizer or optimizers.from_config(config), scheduled=scheduled),
         )
 
     def _total_steps(self) -> int:
@@ -279,13 +284,9 @@ class Trainer:
         if self._checkpoints is None or run.saved_at == run.step:
             return
         self._hooks("before_checkpoint", run)
-        meta = {
-            "run": run.counters(),
-            "hooks": self._hooks.state(),
-            "model": self.state.model_config(),
-            **self._origin,
-        }
-        path = self._checkpoints.save(run.step, self.state.arrays(), meta, best=run.is_best)
+        meta = {"run": run.counters(), "hooks": self._hooks.state(), "model": self.state.model_config()}
+        arrays = self.state.arrays()
+        path = self._checkpoints.save(run.step, arrays, meta | self._origin, best=run.is_best)
         run.saved_at = run.step
         self._hooks("on_checkpoint", run, path)
 

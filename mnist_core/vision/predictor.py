@@ -22,7 +22,7 @@ class Predictor:
     """Holds a network with the weights that it has now, ready for images of any number.
 
     Args:
-      run: run directory; left out, the newest finished run under ``log_dir``.
+      run: run directory; left out, the newest finished run under ``log_dir``, else the package's weights.
       model: a network to use instead, from float32 ``[n, 28, 28, 1]`` in [0, 1] to logits ``[n, 10]``.
       engine: what computes, one of `engines.ENGINES`; digits that touch are read with TensorFlow.
 

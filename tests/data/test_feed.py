@@ -93,7 +93,7 @@ def test_blocks_cover_all_steps_once_within_their_limits(
         assert not any(step % period == 0 for step in inner for period in periods if period)
         # All steps of a block have equal batches, as it is one array.
         assert plan.indices(first, count).shape[0] == count
-        assert plan.images(first, count) == plan.indices(first, count).size
+        assert plan.num_images(first, count) == plan.indices(first, count).size
 
 
 def test_blocks_are_as_long_as_they_may_be() -> None:

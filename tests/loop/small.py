@@ -59,8 +59,9 @@ def non_negative() -> Linear:
 class Noisy(keras.Model):
     """Batch normalisation and dropout in a network that is quickly traced."""
 
-    def __init__(self, stock_dropout: bool = False) -> None:
-        super().__init__()
+    def __init__(self, stock_dropout: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stock_dropout = stock_dropout
         self.block = layers.ConvBlock(4, pool=True, normalise=True)
         self.flatten = keras.layers.Flatten()
         self.drop = (keras.layers.Dropout if stock_dropout else layers.Dropout)(0.3)
@@ -69,6 +70,9 @@ class Noisy(keras.Model):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         features = self.flatten(self.block(images, training=training))
         return self.head(self.drop(features, training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "stock_dropout": self.stock_dropout}
 
 
 class Recorder(Hook):

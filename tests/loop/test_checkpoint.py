@@ -289,7 +289,7 @@ def test_a_model_that_can_not_be_made_again_is_refused_before_it_trains(tmp_path
 
     recorder = Recorder()
     trainer = make(net=lambda: Wrapper(object()), max_steps=2, hooks=[recorder])
-    with pytest.raises(UsageError, match=r"^Wrapper can't be saved: give it a get_config\(\)"):
+    with pytest.raises(UsageError, match=r"^Wrapper can't be saved with its layer: give it a get_config\(\)"):
         trainer.fit(tmp_path)
     assert not recorder.logs
     assert trainer.fit().run.step == 2

@@ -14,7 +14,7 @@ from mnist_core.config import Config
 from mnist_core.errors import DeviceError, DivergedError, UsageError
 from mnist_core.loop.block import check_finite
 from mnist_core.loop.checkpoint import CHECKPOINTS, Checkpoints
-from mnist_core.loop.hooks import EarlyStopping, Hook
+from mnist_core.loop.hooks import Hook
 from mnist_core.loop.run import BlockLog, Run
 from mnist_core.loop.state import weights_sha256
 from mnist_core.loop.step import Batch, Scalars, TrainStep
@@ -210,7 +210,7 @@ def test_a_run_stops_once_its_target_is_reached() -> None:
 
 
 def test_the_exception_of_a_hook_names_it_and_others_are_told() -> None:
-    class Broken(EarlyStopping):
+    class Broken(Hook):
         def on_block(self, run: Run, log: BlockLog) -> None:
             raise KeyError("missing")
 
