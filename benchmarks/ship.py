@@ -161,7 +161,7 @@ def _scores_of_strings(model: Any, config: Config, test: Split) -> dict[str, Any
 
     from mnist_core.data.augment import Augmentation
     from mnist_core.data.strings import LONGEST, Strings
-    from mnist_core.loop.strings import spelt_right
+    from mnist_core.loop.strings import decodes_to
     from mnist_core.randomness import StepRandom
 
     strings = Strings(Augmentation.from_config(config.replace(outliers=0.0)))
@@ -172,7 +172,7 @@ def _scores_of_strings(model: Any, config: Config, test: Split) -> dict[str, Any
         images = tf.cast(test.images[part, ..., np.newaxis], tf.float32) / 255.0
         frames, texts = strings(images, tf.cast(test.labels[part], tf.int32), random)
         lengths = (texts.numpy() >= 0).sum(axis=1)
-        is_right = spelt_right(texts, model.columns(frames)).numpy()
+        is_right = decodes_to(texts, model.columns(frames)).numpy()
         counts += np.bincount(lengths, minlength=LONGEST + 1)[1:]
         right += np.bincount(lengths[is_right], minlength=LONGEST + 1)[1:]
     return {"test_strings": counts.tolist(), "test_strings_right": right.tolist()}

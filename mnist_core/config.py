@@ -169,7 +169,7 @@ class Config:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, checked(field, getattr(self, field.name)))
         for name in ("eval_every", "checkpoint_every"):
-            period_steps(getattr(self, name), steps_per_epoch=1, flag=flag(name))
+            period_steps(getattr(self, name), steps_per_epoch=1, name=flag(name))
 
     @classmethod
     def from_recipe(cls, name: str, **changes: Any) -> Self:
@@ -225,7 +225,7 @@ def read_json(path: Path) -> Config:
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
         config = Config.from_mapping(values)
-        # What an earlier version didn't know was off, as it is now unless it is asked for.
+        # A field that an earlier version lacked may be missing where its default is falsy, which means off.
         if missing := [
             field.name for field in dataclasses.fields(Config) if field.default and field.name not in values
         ]:

@@ -74,7 +74,7 @@ def choose(
     return _use_gpu(tf.config, int(wanted[1] or 0), precision, parts)
 
 
-def settle(config: Config) -> tuple[Device, Config]:
+def resolve(config: Config) -> tuple[Device, Config]:
     """Chooses the device for training, and ``jit`` and ``parts`` where the configuration leaves them open.
 
     Raises:
@@ -83,12 +83,12 @@ def settle(config: Config) -> tuple[Device, Config]:
     import tensorflow as tf
 
     alone = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    whole = alone and config.gradient_accumulation == 1
-    if config.jit == "on" and not whole:
+    undivided = alone and config.gradient_accumulation == 1
+    if config.jit == "on" and not undivided:
         raise UsageError("--jit on works with one replica and without --gradient-accumulation")
     if config.jit == "on" and config.deterministic:
         raise UsageError("--jit on has no --deterministic max-pooling; leave one of them out")
-    divisible = whole and config.jit != "on" and config.batch_size > 1
+    divisible = undivided and config.jit != "on" and config.batch_size > 1
     parts = config.parts if divisible else 1
     if config.parts not in (None, parts):
         raise UsageError(
@@ -97,7 +97,7 @@ def settle(config: Config) -> tuple[Device, Config]:
         )
     chosen = choose(config.device, config.precision, parts=parts, deterministic=config.deterministic)
     # On a CPU XLA's convolutions take three times as long as oneDNN's.
-    pays = chosen.kind == "gpu" and chosen.parts == 1 and whole and not config.deterministic
+    pays = chosen.kind == "gpu" and chosen.parts == 1 and undivided and not config.deterministic
     jit = config.jit == "on" or (config.jit == "auto" and pays)
     return chosen, config.replace(jit="on" if jit else "off", parts=chosen.parts)
 

@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 KINDS = ("savedmodel", "litert", "onnx")
 
 Function = tf.types.experimental.ConcreteFunction
-Asked = Callable[[np.ndarray], np.ndarray]
+PredictFn = Callable[[np.ndarray], np.ndarray]
 
 
 def export(model: keras.Model, kind: str, path: str | Path) -> float:
@@ -57,9 +57,9 @@ def export(model: keras.Model, kind: str, path: str | Path) -> float:
         raise UsageError(f"{path} is a device, which a file can't replace; name another place with --out")
     if kind == "savedmodel":
         return _write_savedmodel(model, path)
-    convert, opened = (to_litert, open_litert) if kind == "litert" else (to_onnx, open_onnx)
+    convert, open_runtime = (to_litert, open_litert) if kind == "litert" else (to_onnx, open_onnx)
     content = convert(probabilities(model, float32=True))
-    difference = _difference(model, opened(content), kind)
+    difference = _difference(model, open_runtime(content), kind)
     with atomic_write(path) as file:
         file.write(content)
     return difference
@@ -101,7 +101,7 @@ def to_litert(function: Function) -> bytes:
         raise MnistCoreError(f"LiteRT can't express this network: {cause}") from error
 
 
-def open_litert(content: bytes, threads: int = 1) -> Asked:
+def open_litert(content: bytes, threads: int = 1) -> PredictFn:
     """Runs a flatbuffer; the first call of another batch size than the last one's allocates anew.
 
     Raises:
@@ -142,7 +142,7 @@ def to_onnx(function: Function) -> bytes:
     return model.SerializeToString()
 
 
-def open_onnx(content: bytes, threads: int = 1) -> Asked:
+def open_onnx(content: bytes, threads: int = 1) -> PredictFn:
     """Runs an ONNX model on the CPU.
 
     Raises:
@@ -177,13 +177,13 @@ def _write_savedmodel(model: keras.Model, path: Path) -> float:
     return difference
 
 
-def _difference(model: keras.Model, asked: Asked, kind: str) -> float:
+def _difference(model: keras.Model, predict: PredictFn, kind: str) -> float:
     images = load("digits").test.images
     with _computing_in_float32(model):
         scaled = tf.cast(images[..., np.newaxis], tf.float32) / 255.0
         expected = tf.nn.softmax(model(scaled, training=False)).numpy()
     counts = (1, 7, len(images))
-    difference = max(float(np.abs(asked(images[:count]) - expected[:count]).max()) for count in counts)
+    difference = max(float(np.abs(predict(images[:count]) - expected[:count]).max()) for count in counts)
     if not difference <= TOLERANCE:
         raise MnistCoreError(
             f"{kind}: probabilities differ by {difference:.2g} from the network's, {TOLERANCE:g} is allowed; "

@@ -65,7 +65,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 def recipe(name: str, **changes: Any) -> dict[str, Any]:
     """The fields that recipe ``name`` sets, some of them changed.
 
-    A number of epochs that is asked for is not cut short by the recipe's own steps.
+    Giving ``epochs`` drops the recipe's own ``max_steps``, unless that is given, too.
 
     Raises:
       UsageError: there is no such recipe.

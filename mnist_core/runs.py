@@ -79,10 +79,10 @@ def create_run(config: Config, environment: dict[str, Any]) -> Path:
 def find_run(run: str | Path | None, log_dir: str | Path = "logs", *, shipped: bool = True) -> Path:
     """The run directory ``run``, or the newest finished one under ``log_dir``, or the shipped weights.
 
-    A name without the time that `create_run` begins it with counts as older than all that have one.
+    A directory whose name lacks `create_run`'s time stamp counts as older than any that has one.
 
     Args:
-      shipped: they will do; they have weights, but no history.
+      shipped: fall back on the package's weights, which have no history.
 
     Raises:
       InputError: there is none.
@@ -106,7 +106,7 @@ def find_run(run: str | Path | None, log_dir: str | Path = "logs", *, shipped: b
 def find_unfinished_run(log_dir: str | Path) -> Path | None:
     """The newest run under ``log_dir`` that `create_run` made and that has not ended.
 
-    What `Trainer.fit` alone keeps never says that it has.
+    Directories made by `Trainer.fit` alone don't count: they never get a result.json.
     """
     return next(
         (
@@ -160,6 +160,7 @@ def newest_intact(directory: Path) -> Path | None:
 def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> tuple[keras.Model, Path]:
     """The network of a run with the weights that were scored, and the run's directory.
 
+    The run is the one that `find_run` finds: left out, the newest finished one, else the package's weights.
     It maps float32 ``[n, 28, 28, 1]`` in [0, 1] to logits ``[n, 10]``.
 
     Raises:
@@ -169,7 +170,7 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
 
     from mnist_core import models
     from mnist_core.loop.checkpoint import read_checkpoint
-    from mnist_core.loop.ema import followed
+    from mnist_core.loop.ema import averaged_variables
     from mnist_core.loop.state import check_fit, dtype_policy
 
     directory = find_run(run, log_dir)
@@ -195,7 +196,7 @@ def load_model(run: str | Path | None = None, log_dir: str | Path = "logs") -> t
     # What was scored is the average where there is one.
     targets = {"model": [variable.value for variable in model.variables]}
     if "average" in groups:
-        targets["average"] = followed(model)
+        targets["average"] = averaged_variables(model)
     for name, variables in targets.items():
         check_fit(path, name, groups.get(name, []), variables)
         for variable, value in zip(variables, groups[name], strict=True):

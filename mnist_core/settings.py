@@ -26,6 +26,8 @@ def setting(
     """One field of `Config` with its bounds.
 
     Args:
+      low, high: inclusive bounds.
+      above, below: exclusive bounds.
       resumable: it may change on --resume, as the weights don't depend on it beyond rounding.
     """
     bounds = {"low": low, "above": above, "high": high, "below": below}
@@ -35,12 +37,16 @@ def setting(
     )
 
 
-def period_steps(period: str, steps_per_epoch: int, flag: str = "period") -> int:
-    """Steps in a period such as ``"500"`` or ``"2ep"``; ``"0"`` gives 0."""
+def period_steps(period: str, steps_per_epoch: int, name: str = "period") -> int:
+    """Steps in a period such as ``"500"`` or ``"2ep"``; ``"0"`` gives 0.
+
+    Raises:
+      UsageError: ``period`` is neither; the message calls it ``name``.
+    """
     text = period.removesuffix("ep")
     # More digits than 64 bits hold; Python refuses thousands of them.
     if not text.isdecimal() or len(text) > 18:
-        raise UsageError(f"{flag} must be steps such as 500 or epochs such as 2ep, not '{period}'")
+        raise UsageError(f"{name} must be steps such as 500 or epochs such as 2ep, not '{period}'")
     return int(text) * (steps_per_epoch if period.endswith("ep") else 1)
 
 

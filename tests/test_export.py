@@ -44,7 +44,7 @@ def kind(request) -> str:
     return request.param
 
 
-def opened(kind: str, path: Path) -> export.Asked:
+def opened(kind: str, path: Path) -> export.PredictFn:
     """What is at ``path``, in its own runtime."""
     if kind == "savedmodel":
         serve = tf.saved_model.load(path).signatures["serving_default"]

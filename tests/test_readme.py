@@ -132,6 +132,10 @@ def test_the_table_of_pictures_is_of_the_weights_in_the_package() -> None:
         if kind.startswith("page"):
             right = round(found["exact"] * found["n"])
             assert f"| {found['n']} | {right} | {found['characters'] * 100:.1f} % |" in DETAILS, kind
+    assert len(result["groups"]) == 4
+    for group, found in result["groups"].items():
+        exact, low, high = (100 * share for share in (found["exact"], *found["exact_interval_95"]))
+        assert f"| {found['n']:,} | {exact:.1f} % [{low:.1f}, {high:.1f}] |" in README, group
 
 
 MIDDLES = (("median", "median_interval_95"), ("mean", "interval_95"), ("exponent", "interval_95"))

@@ -16,7 +16,7 @@ import numpy as np
 
 CHUNK_IMAGES = 256  # 200 kB of a file
 BUFFER_IMAGES = 65_536  # 51 MB
-# What is put into a random order.
+# Parts of the generator's key, so that chunks and images get different random numbers.
 IMAGES, CHUNKS = 0, 1
 
 

@@ -34,7 +34,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What was really loaded: ``mnist``, ``digits``, ``synthetic``, or the name of the folder or file."""
+    """A training and a test split; ``name`` says what was loaded: a known one, a folder, a file or yours."""
 
     name: str
     train: Split

@@ -7,19 +7,19 @@ import keras
 import tensorflow as tf
 
 
-def followed(model: keras.Model) -> list[tf.Variable]:
+def averaged_variables(model: keras.Model) -> list[tf.Variable]:
     """The variables that an average follows: a model's weights, and the moments of batch normalisation."""
     return [weight.value for weight in model.weights if weight.dtype.startswith("float")]
 
 
 class WeightAverage:
-    """Follows what `followed` gives.
+    """Follows what `averaged_variables` gives.
 
     The decay warms up as (1 + t) / (10 + t), so that the average soon forgets the initial weights.
     """
 
     def __init__(self, model: keras.Model, decay: float) -> None:
-        self._weights = followed(model)
+        self._weights = averaged_variables(model)
         self.variables = [tf.Variable(weight, trainable=False, name="average") for weight in self._weights]
         self._decay = decay
 

@@ -21,6 +21,7 @@ class Evaluator:
     """Scores splits with a model, as one `tf.function` with one trace.
 
     Args:
+      batch_size: images in one call of the model.
       tta: the probabilities are the mean over `VIEWS` of each image.
     """
 
@@ -32,7 +33,7 @@ class Evaluator:
         self.function = tf.function(self._logits, input_signature=signature)
 
     def __call__(self, split: Split) -> Report:
-        """Counts loss, errors and all that follows from them over ``split``."""
+        """Scores every image of ``split`` once."""
         tally = Tally()
         for begin in range(0, len(split), PIECE):
             images = np.ascontiguousarray(split.images[begin : begin + PIECE])

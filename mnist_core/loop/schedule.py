@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mnist_core.config import Config
 
+# From the step, int64 scalar from 0, to the learning rate, float32 scalar.
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 

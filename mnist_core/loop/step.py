@@ -90,9 +90,12 @@ class TrainStep:
             entropy = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         else:
             entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(batch.labels, logits)
+        return tf.add_n([tf.reduce_mean(entropy), *self.model_losses()])
+
+    def model_losses(self) -> list[tf.Tensor]:
+        """float32 scalars: regularisers, and what layers added in the last `forward`."""
         # Keras has regularised an activation in its own dtype.
-        own = [tf.cast(loss, tf.float32) for loss in self.model.losses]
-        return tf.add_n([tf.reduce_mean(entropy), *own])
+        return [tf.cast(loss, tf.float32) for loss in self.model.losses]
 
     def gradients(self, batch: Batch) -> tuple[list[tf.Tensor], Scalars]:
         """Gradients of the loss, times the batch's share and the loss scale, if there is one.
@@ -112,11 +115,11 @@ class TrainStep:
             [variable.value for variable in self.model.trainable_variables],
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
         )
-        right = tf.cast(self.right(batch, logits), tf.float32)
-        return gradients, {"loss": loss, "accuracy": tf.reduce_mean(right)}
+        correct = tf.cast(self.correct(batch, logits), tf.float32)
+        return gradients, {"loss": loss, "accuracy": tf.reduce_mean(correct)}
 
-    def right(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
-        """bool ``[n]``: which images float32 ``logits`` tell right."""
+    def correct(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+        """bool ``[n]``: which predictions are correct, of float32 ``logits``."""
         return tf.argmax(logits, axis=1, output_type=tf.int32) == batch.labels
 
     def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:

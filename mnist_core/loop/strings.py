@@ -47,23 +47,22 @@ class StringStep(TrainStep):
             logits_time_major=False,
             blank_index=StringNet.BLANK,
         )
-        own = [tf.cast(loss, tf.float32) for loss in self.model.losses]
-        return tf.add_n([tf.reduce_mean(losses), *own])
+        return tf.add_n([tf.reduce_mean(losses), *self.model_losses()])
 
-    def right(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
+    def correct(self, batch: Batch, logits: tf.Tensor) -> tf.Tensor:
         """bool ``[n]``: where the likeliest of each column spells the text."""
-        return spelt_right(batch.labels, logits)
+        return decodes_to(batch.labels, logits)
 
 
-def spelt_right(texts: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def decodes_to(texts: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """bool ``[n]``: where best-path decoding gives int32 ``texts`` ``[n, LONGEST]``, -1 after the last."""
-    told = tf.argmax(logits, axis=2, output_type=tf.int32)
-    before = tf.pad(told[:, :-1], [[0, 0], [1, 0]], constant_values=StringNet.BLANK)
-    is_new = (told != StringNet.BLANK) & (told != before)
+    predicted = tf.argmax(logits, axis=2, output_type=tf.int32)
+    before = tf.pad(predicted[:, :-1], [[0, 0], [1, 0]], constant_values=StringNet.BLANK)
+    is_new = (predicted != StringNet.BLANK) & (predicted != before)
     place = tf.cumsum(tf.cast(is_new, tf.int32), axis=1)
     padded = tf.pad(texts, [[0, 0], [0, tf.shape(logits)[1]]], constant_values=-1)
     expected = tf.gather(padded, tf.maximum(place - 1, 0), batch_dims=1)
-    return tf.reduce_all(~is_new | (told == expected), axis=1) & (place[:, -1] == _lengths(texts))
+    return tf.reduce_all(~is_new | (predicted == expected), axis=1) & (place[:, -1] == _lengths(texts))
 
 
 def _lengths(texts: tf.Tensor) -> tf.Tensor:

@@ -73,7 +73,7 @@ class Trainer:
         hooks: Sequence[Any] = (),
     ) -> None:
         given = config
-        self.device, config = device.settle(config)
+        self.device, config = device.resolve(config)
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
         train, self.validation = hold_out(self.data.train, config.validation_size)
         if given.parts is None and len(train) < config.parts:

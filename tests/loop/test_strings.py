@@ -39,7 +39,7 @@ def of(step: TrainStep, texts: list[str], logits: np.ndarray) -> tuple[float, np
     rows = tf.range(len(texts))
     batch = Batch(tf.zeros([len(texts), 28, 72, 1]), tf.constant(labels), rows, tf.size(rows))
     columns = tf.constant(logits, tf.float32)
-    return float(step.loss(batch, columns)), step.right(batch, columns).numpy()
+    return float(step.loss(batch, columns)), step.correct(batch, columns).numpy()
 
 
 def told(*columns: int) -> np.ndarray:
