@@ -141,11 +141,18 @@ def accuracy(result: dict[str, Any], path: Path) -> None:
 
 
 def vision(kinds: dict[str, Any], path: Path) -> None:
-    """The share of pictures of each kind that was read without a mistake."""
+    """The share of pictures of each kind that was read without a mistake, and its 95 % interval."""
     figure = Figure(figsize=(8, 1 + 0.22 * len(kinds)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(kinds.values()):
-        axes.barh(place, 100 * row["exact"], color="tab:orange")
+        exact, low, high = (100 * share for share in (row["exact"], *row["exact_interval_95"]))
+        axes.barh(
+            place,
+            exact,
+            color="tab:orange",
+            xerr=[[exact - low], [high - exact]],
+            error_kw={"linewidth": 0.8},
+        )
         axes.text(101, place, f"{row['exact']:.0%} of {row['n']}", va="center", fontsize="small")
     axes.set(xlim=(0, 118), xlabel="read without a mistake, %")
     axes.set_yticks(range(len(kinds)), list(kinds))
