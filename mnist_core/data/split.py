@@ -25,8 +25,10 @@ class Split:
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        check(self.images, self.labels)
-        object.__setattr__(self, "labels", self.labels.astype(np.uint8, copy=False))
+        images, labels = np.asanyarray(self.images), np.asanyarray(self.labels)
+        check(images, labels)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels.astype(np.uint8, copy=False))
 
     def __len__(self) -> int:
         return len(self.labels)

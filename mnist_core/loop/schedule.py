@@ -6,6 +6,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from mnist_core.config import Config
+from mnist_core.errors import UsageError
 
 # From the step, int64 scalar from 0, to the learning rate, float32 scalar.
 Schedule = Callable[[tf.Tensor], tf.Tensor]
@@ -55,3 +56,21 @@ def from_config(config: Config, total_steps: int) -> Schedule:
 def _half_cosine(progress: tf.Tensor) -> tf.Tensor:
     """From 1 at progress 0 to 0 at progress 1."""
     return 0.5 * (1 + tf.cos(math.pi * tf.clip_by_value(progress, 0.0, 1.0)))
+
+
+def checked(rates: Schedule) -> Schedule:
+    """A schedule that somebody brings, in float32.
+
+    Raises:
+      UsageError: it gives no number for a step.
+    """
+
+    def rate(step: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.cast(rates(step), tf.float32), [])
+
+    try:
+        rate(tf.constant(0, tf.int64))
+    except Exception as error:
+        why = str(error).partition("\n")[0]
+        raise UsageError(f"rates must give the learning rate of a step, an int64 scalar: {why}") from error
+    return rate

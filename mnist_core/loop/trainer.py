@@ -99,7 +99,8 @@ class Trainer:
         self.record = given.replace(precision=self.state.precision, parts=config.parts, **found)
         self.run = Run(config, self.state.model, self._plan.steps_per_epoch, self._total_steps())
         step = step or step_for(self.state.model)
-        self._step = step(config, self.state, rates or schedule.from_config(config, self.run.total_steps))
+        rate = schedule.checked(rates) if rates else schedule.from_config(config, self.run.total_steps)
+        self._step = step(config, self.state, rate)
         self.state.step_variables = self._step.variables
         self._evaluator = Evaluator(self.state.model, tta=config.tta)
         watched = bool(len(self.validation)) and bool(self._steps(config.eval_every))

@@ -49,11 +49,13 @@ class Predictor:
         Raises:
           InputError: the images are something else.
         """
+        images = np.asarray(images)
         check_images(images)
         return self._engine(images)
 
     def recognise(self, images: np.ndarray) -> np.ndarray:
         """As `probabilities`, the mean over several `views` of each image, which strangers' writing needs."""
+        images = np.asarray(images)
         check_images(images)
         shown = views(images)
         return (

@@ -11,12 +11,15 @@ import pytest
 import tensorflow as tf
 
 from mnist_core import current_random
-from mnist_core.errors import UsageError
+from mnist_core.config import Config
+from mnist_core.data.split import Split
+from mnist_core.errors import InputError, UsageError
 from mnist_core.loop.checkpoint import CHECKPOINTS
 from mnist_core.loop.hooks import EarlyStopping, TargetAccuracy
 from mnist_core.loop.state import TrainState
 from mnist_core.loop.step import Batch, Scalars, TrainStep
-from tests.loop.small import Linear, Recorder, make, weights
+from mnist_core.loop.trainer import Trainer
+from tests.loop.small import DATA, PLAIN, Linear, Recorder, make, weights
 
 
 class Tokens(keras.Model):
@@ -164,3 +167,31 @@ def test_a_trainer_that_is_gone_leaves_neither_images_nor_weights(feed: str) -> 
     del trainer
     gc.collect()
     assert [one() for one in left] == [None, None]
+
+
+@pytest.mark.parametrize("rates", [lambda step: 0.1 * 0.9**step, lambda step: [0.1, 0.2], 0.1])
+def test_rates_that_are_none_are_refused_at_once(rates: Any) -> None:
+    with pytest.raises(UsageError, match="rates must give the learning rate of a step, an int64 scalar: "):
+        Trainer(Config(**PLAIN), data=DATA, model=Linear, rates=rates)
+
+
+def test_rates_may_be_of_any_precision() -> None:
+    recorder = Recorder()
+    config = Config(**{**PLAIN, "max_steps": 2})
+    half = Trainer(
+        config,
+        data=DATA,
+        model=Linear,
+        rates=lambda step: tf.constant(0.5, tf.float64) / tf.cast(step + 1, tf.float64),
+        hooks=[recorder],
+    )
+    half.fit()
+    np.testing.assert_array_equal(recorder.scalars("learning_rate"), np.float32([0.5, 0.25]))
+
+
+def test_images_and_labels_may_be_lists() -> None:
+    split = Split(DATA.train.images[:3], DATA.train.labels[:3].tolist())
+    assert split.labels.dtype == np.uint8
+    np.testing.assert_array_equal(split.labels, DATA.train.labels[:3])
+    with pytest.raises(InputError, match=r"images: int64 \[3, 28, 28\], uint8"):
+        Split(DATA.train.images[:3].tolist(), split.labels)
