@@ -106,9 +106,13 @@ class Silent(TrainStep):
         return {}
 
 
-def test_a_step_must_return_what_is_watched() -> None:
-    with pytest.raises(UsageError, match=r"the step returns .*, but no gradient_norm and no learning_rate"):
-        train(net=Linear, step=Silent, max_steps=1)
+def test_a_step_must_return_what_is_watched_and_is_refused_in_one_line_before_it_trains() -> None:
+    trainer = make(net=Linear, step=Silent, max_steps=1)
+    before = weights(trainer)
+    message = r"^the step returns [^\n]*, but no gradient_norm and no learning_rate$"
+    with pytest.raises(UsageError, match=message):
+        trainer.fit()
+    np.testing.assert_array_equal(weights(trainer), before)
 
 
 @pytest.mark.parametrize("name", ["step", "weight_norm"])

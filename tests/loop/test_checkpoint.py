@@ -286,10 +286,14 @@ def test_a_model_that_can_not_be_made_again_is_refused_before_it_trains(tmp_path
     class Wrapper(Linear):
         def __init__(self, layer: object) -> None:
             super().__init__()
+            self.layer = layer
+
+        def get_config(self) -> dict[str, Any]:
+            return {"layer": self.layer}
 
     recorder = Recorder()
     trainer = make(net=lambda: Wrapper(object()), max_steps=2, hooks=[recorder])
-    with pytest.raises(UsageError, match=r"^Wrapper can't be saved with its layer: give it a get_config\(\)"):
+    with pytest.raises(UsageError, match=r"^Wrapper can't be saved: give it a get_config\(\)"):
         trainer.fit(tmp_path)
     assert not recorder.logs
     assert trainer.fit().run.step == 2

@@ -127,19 +127,6 @@ def test_random_numbers_of_a_step_do_not_depend_on_the_blocks() -> None:
     assert np.abs(weights(plain) - trained[0]).max() > 1e-3
 
 
-def test_a_step_is_refused_in_one_line() -> None:
-    class Silent(TrainStep):
-        def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
-            super().update(gradients, step)
-            return {}
-
-    trainer = make(net=Linear, step=Silent, max_steps=1)
-    before = weights(trainer)
-    with pytest.raises(UsageError, match=r"^the step returns [^\n]*$"):
-        trainer.fit()
-    np.testing.assert_array_equal(weights(trainer), before)
-
-
 class Scaled(keras.Model):
     """Has an argument, and no get_config() that would tell it."""
 
