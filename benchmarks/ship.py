@@ -58,13 +58,12 @@ def ship(args: argparse.Namespace) -> None:
     import_tensorflow()
     from mnist_core import device, models
     from mnist_core.data.datasets import load
-    from mnist_core.data.split import hold_out
     from mnist_core.loop.evaluator import Evaluator
     from mnist_core.loop.state import weights_sha256
 
     device.choose("cpu", parts=1)
     data = load("mnist", args.data_dir)
-    kept, validation = hold_out(data.train, config.validation_size)
+    kept, validation = data.held_out(config.validation_size)
     model = _in_float32(args.run)
     result = {**_result(trained), "precision": "float32"}
     if isinstance(model, models.StringNet):

@@ -36,11 +36,29 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A training and a test split; ``name`` says what was loaded: a known one, a folder, a file or yours."""
+    """What is trained and tested on.
+
+    Attributes:
+      name: what was loaded: a known dataset, a folder, a file or yours.
+      validation: images that watch the run; None: some of the training images are held out for that.
+    """
 
     name: str
     train: Split
     test: Split
+    validation: Split | None = None
+
+    def held_out(self, size: int | None) -> tuple[Split, Split]:
+        """(training, validation), as `hold_out` cuts them, or the dataset's own.
+
+        Raises:
+          UsageError: no training image would be left, or a size is given where nothing is to be cut off.
+        """
+        if self.validation is None:
+            return hold_out(self.train, size)
+        if size is not None:
+            raise UsageError("these data have validation images of their own; leave --validation-size out")
+        return self.train, self.validation
 
 
 def check(images: np.ndarray, labels: np.ndarray, where: tuple[str, str] = ("images", "labels")) -> None:

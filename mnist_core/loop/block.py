@@ -11,7 +11,7 @@ from mnist_core.data.feed import Feed, Plan
 from mnist_core.errors import DivergedError, UsageError
 from mnist_core.loop.loss_scale import LossScale
 from mnist_core.loop.run import BlockLog
-from mnist_core.loop.step import Batch, TrainStep
+from mnist_core.loop.step import Batch, Scalars, TrainStep
 
 # Of every step these must be finite.
 WATCHED = ("loss", "gradient_norm")
@@ -123,15 +123,19 @@ class Block:
         size = self._feed.shape(element)[1]
         rows = tf.range(replica.replica_id_in_sync_group, size, replica.num_replicas_in_sync)
         scalars = self._step(Batch(*self._feed.take(element, i, rows), rows, size), global_step)
-        self._names = _checked(list(scalars))
-        return tf.stack([tf.cast(value, tf.float32) for value in scalars.values()])
+        scalars = {name: tf.cast(value, tf.float32) for name, value in scalars.items()}
+        self._names = _checked(scalars)
+        return tf.stack(list(scalars.values()))
 
 
-def _checked(names: list[str]) -> list[str]:
+def _checked(scalars: Scalars) -> list[str]:
+    names = list(scalars)
     if missing := [name for name in NEEDED if name not in names]:
         raise UsageError(f"the step returns {', '.join(names)}, but no {' and no '.join(missing)}")
     if taken := [name for name in RESERVED if name in names]:
         raise UsageError(f"the step may not call a scalar {taken[0]}; give it another name")
+    if wide := [name for name in names if scalars[name].shape.rank]:
+        raise UsageError(f"the step must return a scalar for {wide[0]}, not {scalars[wide[0]].shape}")
     return names
 
 

@@ -63,12 +63,15 @@ class Hooks:
     """Calls hooks in their order, only where they define the method.
 
     Raises:
-      UsageError: a hook has an ``on_`` or ``before_`` method that is no event, such as a misspelt one.
+      UsageError: a hook is a class, or has an ``on_`` or ``before_`` method that is no event, such as a
+        misspelt one.
     """
 
     def __init__(self, hooks: Sequence[Any]) -> None:
         self._hooks = list(hooks)
         for hook in self._hooks:
+            if isinstance(hook, type):
+                raise UsageError(f"hooks are objects; put {hook.__name__}() in place of the class")
             named = [name for name in dir(hook) if name.startswith(EVENTS) and callable(getattr(hook, name))]
             if unknown := [name for name in named if not hasattr(Hook, name)]:
                 known = ", ".join(name for name in vars(Hook) if name.startswith(EVENTS))

@@ -138,10 +138,15 @@ def wrapped(optimizer: Optimizer | keras.optimizers.Optimizer, *, scheduled: boo
       scheduled: the loop's schedule sets the rate of one of Keras's; else it keeps its own.
 
     Raises:
-      UsageError: as `KerasOptimizer`.
+      UsageError: as `KerasOptimizer`, or it is a name or a class.
     """
     if isinstance(optimizer, keras.optimizers.Optimizer):
         return KerasOptimizer(optimizer, scheduled=scheduled)
+    if isinstance(optimizer, (str, type)):
+        raise UsageError(
+            f"optimizer= takes an optimizer that is made, such as SGD(), not {optimizer!r}; "
+            "a name goes in Config"
+        )
     return optimizer
 
 

@@ -174,6 +174,8 @@ def dtype_policy(precision: str) -> Any:
 
 def _make_model(model: ModelSource, precision: str, *, explicit: bool) -> tuple[keras.Model, str]:
     if not isinstance(model, keras.Model):
+        if not callable(model):
+            raise UsageError(f"model= takes a network or what makes one, not {model!r}; name it in Config")
         with dtype_policy(precision):
             return models.build(model()), precision
     own = model.dtype_policy.name

@@ -54,7 +54,7 @@ class TrainStep:
     Random numbers of `current_random` are the same at every block size and after a resume, TensorFlow's not.
 
     Args:
-      config: as the trainer has settled it.
+      config: as the trainer has resolved it.
       state: what is trained: model, optimizer, loss scale and averaged weights.
       schedule: the learning rate of each step.
 

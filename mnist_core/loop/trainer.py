@@ -15,7 +15,7 @@ from mnist_core import device, models
 from mnist_core.config import CONFIG, Config
 from mnist_core.data.datasets import load
 from mnist_core.data.feed import Plan, ResidentFeed, StreamingFeed
-from mnist_core.data.split import Dataset, Split, hold_out
+from mnist_core.data.split import Dataset, Split
 from mnist_core.errors import DeviceError, InterruptedRunError, UsageError
 from mnist_core.files import claimed, write_json
 from mnist_core.interrupt import LEFT, Interrupts
@@ -53,7 +53,8 @@ class Trainer:
     Attributes:
       config: the configuration with ``parts`` and ``jit`` resolved; the device is ``device``.
       record: the configuration as given, with precision, parts and dataset resolved: ``config.json``.
-      device, data, validation: what it trains on; ``validation`` is cut from the training split.
+      device, data, validation: what it trains on; ``validation`` is the data's own, or cut from its training
+        split.
       state, run: model and variables; step, best score and other counters.
       block: the compiled block; None before the first step.
 
@@ -75,7 +76,7 @@ class Trainer:
         given = config
         self.device, config = device.resolve(config)
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
-        train, self.validation = hold_out(self.data.train, config.validation_size)
+        train, self.validation = self.data.held_out(config.validation_size)
         if given.parts is None and len(train) < config.parts:
             config = config.replace(parts=1)
         self.config = config

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from mnist_core.data.split import check_images
+from mnist_core.errors import UsageError
 from mnist_core.runs import load_model
 from mnist_core.vision import engines
 from mnist_core.vision.answers import Digit
@@ -27,7 +28,8 @@ class Predictor:
       engine: what computes, one of `engines.ENGINES`; digits that touch are read with TensorFlow.
 
     Raises:
-      InputError: there is no such run. UsageError: there is no such engine, or it is not installed.
+      InputError: there is no such run. UsageError: there is no such engine, it is not installed, or a
+        network is given as a run.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class Predictor:
         model: keras.Model | None = None,
         engine: str = "tensorflow",
     ) -> None:
+        if isinstance(run, keras.Model):
+            raise UsageError("a network is given by its name: Predictor(model=...)")
         self.run: Path | None = None
         if model is None:
             model, self.run = load_model(run, log_dir)

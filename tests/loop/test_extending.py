@@ -1,5 +1,6 @@
 """What somebody brings to the loop counts whole, or is refused in one line."""
 
+import dataclasses
 import gc
 import weakref
 from pathlib import Path
@@ -13,12 +14,16 @@ import tensorflow as tf
 from mnist_core import current_random
 from mnist_core.config import Config
 from mnist_core.data.split import Split
+from mnist_core.data.synthetic import draw
 from mnist_core.errors import InputError, UsageError
 from mnist_core.loop.checkpoint import CHECKPOINTS
-from mnist_core.loop.hooks import EarlyStopping, TargetAccuracy
+from mnist_core.loop.hooks import EarlyStopping, Hook, TargetAccuracy
+from mnist_core.loop.run import Run
 from mnist_core.loop.state import TrainState
 from mnist_core.loop.step import Batch, Scalars, TrainStep
 from mnist_core.loop.trainer import Trainer
+from mnist_core.metrics import Report
+from mnist_core.vision.predictor import Predictor
 from tests.loop.small import DATA, PLAIN, Linear, Recorder, make, weights
 
 
@@ -182,3 +187,56 @@ def test_images_and_labels_may_be_lists() -> None:
     np.testing.assert_array_equal(split.labels, DATA.train.labels[:3])
     with pytest.raises(InputError, match=r"images: int64 \[3, 28, 28\], uint8"):
         Split(DATA.train.images[:3].tolist(), split.labels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"net": "mlp"}, "model= takes a network or what makes one, not 'mlp'; name it in Config"),
+        ({"keras_optimizer": "adam"}, "optimizer= takes an optimizer that is made, such as SGD"),
+        ({"keras_optimizer": keras.optimizers.Adam}, "optimizer= takes an optimizer that is made"),
+        ({"hooks": [Recorder]}, r"hooks are objects; put Recorder\(\) in place of the class"),
+    ],
+)
+def test_a_name_or_a_class_in_the_place_of_an_object_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make(**{"net": Linear, **wrong})
+
+
+def test_a_network_in_the_place_of_a_run_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"a network is given by its name: Predictor\(model=...\)"):
+        Predictor(Linear())
+
+
+class Norms(TrainStep):
+    """Would log a norm for each gradient under one name."""
+
+    def update(self, gradients: list[tf.Tensor], step: tf.Tensor) -> Scalars:
+        norms = tf.stack([tf.norm(gradient) for gradient in gradients])
+        return {**super().update(gradients, step), "norms": norms}
+
+
+def test_a_step_that_returns_more_than_scalars_is_refused_before_the_weights_move() -> None:
+    trainer = make(net=Linear, step=Norms, max_steps=1)
+    before = weights(trainer)
+    with pytest.raises(UsageError, match=r"^the step must return a scalar for norms, not \(2,\)$"):
+        trainer.fit()
+    np.testing.assert_array_equal(weights(trainer), before)
+
+
+def test_validation_images_of_ones_own_watch_the_run_and_no_training_image_is_held_out() -> None:
+    own = Split(*draw(70, seed=3))
+    data = dataclasses.replace(DATA, validation=own)
+    seen: list[Split] = []
+
+    class Watch(Hook):
+        def on_evaluation(self, run: Run, report: Report, split: Split) -> None:
+            seen.append(split)
+
+    # A twelfth less would be one batch.
+    trainer = make(net=Linear, data=data, validation_size=None, epochs=2, batch_size=280, hooks=[Watch()])
+    trainer.fit()
+    assert [split is own for split in seen] == [True, True]
+    assert trainer.run.step == 4
+    with pytest.raises(UsageError, match="have validation images of their own; leave --validation-size out"):
+        make(net=Linear, data=data, validation_size=50)
