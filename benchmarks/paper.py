@@ -14,6 +14,8 @@ PAPERS = ("plain", "ruled", "squared", "yellow", "kraft")
 LIGHTS = ("even", "gradient", "shadow", "corner", "vignette")
 # Blue, black, red, green, pencil: BGR.
 PENS = ((140, 60, 30), (30, 30, 35), (40, 40, 190), (60, 110, 30), (95, 95, 95))
+# Dark and light wood, slate, stone, linen: BGR.
+DESKS = ((60, 90, 130), (130, 175, 205), (45, 45, 45), (120, 120, 120), (150, 160, 110))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Style:
     noise: float = 3.0
     tilt: float = 0.0
     quality: int = 90
+    desk: bool = False
 
     @classmethod
     def draw(cls, rng: Generator) -> "Style":
@@ -43,7 +46,7 @@ class Style:
 
 
 def photo(ink: np.ndarray, style: Style, rng: Generator) -> np.ndarray:
-    """Ink on paper, as a camera sees it; uint8 BGR of the ink's size.
+    """Ink on paper, as a camera sees it; uint8 BGR of the ink's size, or more with the desk.
 
     Args:
       ink: float32 [height, width], 0 to 1.
@@ -55,6 +58,9 @@ def photo(ink: np.ndarray, style: Style, rng: Generator) -> np.ndarray:
     ground = _paper(style, height, width, rng)
     faded = (ink * rng.uniform(0.75, 1.0))[..., np.newaxis]
     picture = ground * (1 - faded) + np.minimum(ground, np.float32(PENS[style.pen])) * faded
+    if style.desk:
+        picture = _on_desk(picture, ink, rng)
+        height, width = picture.shape[:2]
     picture *= _light(style.light, height, width, rng)[..., np.newaxis]
     picture = cv2.GaussianBlur(picture, (0, 0), style.blur)
     # Sensor noise comes in grains of a few pixels.
@@ -98,6 +104,25 @@ def _paper(style: Style, height: int, width: int, rng: Generator) -> np.ndarray:
                 cv2.LINE_AA,
             )
     return paper
+
+
+def _on_desk(picture: np.ndarray, ink: np.ndarray, rng: Generator) -> np.ndarray:
+    """Paper, float32 BGR, on a desk and seen a little from aside; all ink is in sight, not all sides."""
+    height, width = ink.shape
+    x, y, across, down = cv2.boundingRect((ink > 0.1).astype(np.uint8))
+    margins = (x, y, width - x - across, height - y - down)
+    left, top, right, bottom = (
+        side * rng.uniform(0.1, 0.6) if rng.random() < 0.7 else -margin * rng.uniform(0, 0.7)
+        for margin, side in zip(margins, (width, height) * 2, strict=True)
+    )
+    corners = np.float32([[0, 0], [width, 0], [width, height], [0, height]])
+    lie = corners + (left, top) + rng.uniform(-0.04, 0.04, (4, 2)) * (width, height)
+    view = cv2.getPerspectiveTransform(corners, lie.astype(np.float32))
+    size = round(width + left + right), round(height + top + bottom)
+    grain = rng.normal(0, 10, (1, size[0] // 6 + 2)).astype(np.float32)
+    desk = np.float32(DESKS[int(rng.integers(len(DESKS)))]) + cv2.resize(grain, size)[..., np.newaxis]
+    covered = cv2.warpPerspective(np.ones_like(ink), view, size)[..., np.newaxis]
+    return cv2.warpPerspective(picture, view, size) * covered + desk * (1 - covered)
 
 
 def _light(kind: str, height: int, width: int, rng: Generator) -> np.ndarray:

@@ -7,6 +7,7 @@ quarter that can't be thinned for other pens without becoming illegible. Pages a
 
 import argparse
 import csv
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def single(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: s
     around = rng.uniform(0.2, 4 if kind == "wide" else 1.2, 4) * height
     top, bottom, left, right = (int(n) for n in around)
     ink = np.pad(ink, ((top, bottom), (left, right)))
-    if kind == "photo":
-        return paper.photo(ink, paper.Style.draw(rng), rng), label
+    if kind in ("photo", "desk"):
+        return paper.photo(ink, _photographed(rng, kind), rng), label
     if kind in paper.PAPERS:
         return paper.photo(ink, paper.Style(paper=kind, pen=int(rng.integers(5))), rng), label
     if kind in paper.LIGHTS:
@@ -80,7 +81,8 @@ def page(rng: Generator, digits: Callable[[], tuple[np.ndarray, str]], kind: str
     else:
         ink = writing.rows_of(rows, rng, **options)
     text = "\n".join("".join(label for _, label in row) for row in drawn)
-    style = paper.Style.draw(rng) if kind in ("photo", "row") else paper.Style(pen=int(rng.integers(5)))
+    is_photo = kind in ("photo", "row", "desk")
+    style = _photographed(rng, kind) if is_photo else paper.Style(pen=int(rng.integers(5)))
     return paper.photo(ink, style, rng), text
 
 
@@ -89,19 +91,23 @@ def nothing(
 ) -> tuple[np.ndarray, str]:
     """A picture without any digit."""
     height = int(rng.integers(60, 160))
-    style = paper.Style.draw(rng)
+    style = _photographed(rng, kind)
     if kind == "texture":
         grain = 2 ** int(rng.integers(1, 6))
         small = rng.integers(0, 256, (400 // grain + 1, 400 // grain + 1, 3), np.uint8)
         return cv2.resize(small, (400, 400), interpolation=cv2.INTER_CUBIC), ""
     ink = {
-        "blank": lambda: np.zeros((3 * height, 4 * height), np.float32),
+        **dict.fromkeys(("blank", "desk"), lambda: np.zeros((3 * height, 4 * height), np.float32)),
         "letter": lambda: writing.letters(str(rng.choice(NO_DIGITS)), height, rng),
         "word": lambda: writing.letters("".join(rng.choice(NO_DIGITS, int(rng.integers(3, 7)))), height, rng),
         "shape": lambda: writing.shape(height, rng),
         "scribble": lambda: writing.scribble(height, rng),
     }[kind]()
     return paper.photo(ink, style, rng), ""
+
+
+def _photographed(rng: Generator, kind: str) -> paper.Style:
+    return dataclasses.replace(paper.Style.draw(rng), desk=kind == "desk")
 
 
 KINDS = {
@@ -122,6 +128,7 @@ KINDS = {
             "shadow",
             "corner",
             "vignette",
+            "desk",
         ),
         single,
     ),
@@ -138,9 +145,10 @@ KINDS = {
             "pens",
             "photo",
             "row",
+            "desk",
         )
     },
-    **{f"no {kind}": nothing for kind in ("blank", "letter", "word", "shape", "scribble", "texture")},
+    **{f"no {kind}": nothing for kind in ("blank", "desk", "letter", "word", "shape", "scribble", "texture")},
 }
 
 

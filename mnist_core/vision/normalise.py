@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mnist_core.data.split import SIDE
-from mnist_core.vision.parts import digit_mask, is_paper, square, stroke_width
+from mnist_core.vision.parts import digit_mask, square, stroke_width
 from mnist_core.vision.sheet import FAINTEST, Ink, Sheet
 
 BOX = 20
@@ -31,11 +31,6 @@ def find_ink(sheet: Sheet, *, edges: bool = True) -> Ink | None:
     mask = digit_mask(sheet.mask)
     if mask is None:
         return None
-    if is_paper(mask) and not sheet.is_inside:
-        inside = sheet.inside(mask)
-        ink = inside and find_ink(inside, edges=edges)
-        if ink:
-            return ink
     if _is_solid(sheet, mask) or (not edges and sheet.is_unwritten(mask)):
         return None
     return sheet.cut(mask)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_core.vision.answers import Answers, Digit, Recognise
 from mnist_core.vision.ink import WORKING_SIDE, Look
-from mnist_core.vision.parts import THUMBNAIL, components, is_paper, stroke_width
+from mnist_core.vision.parts import THUMBNAIL, fills, stroke_width
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Sheet
 from mnist_core.vision.signs import are_bars, signs_among
@@ -33,6 +33,8 @@ LEAST_INK = 0.5
 LEAST_SHARE, SURE_SHARE = 0.5, 0.75
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
+# What is so near to the picture's border, in pixels of the copy, is at it.
+BESIDE = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,8 +74,6 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
     nothing = Page.of([], sheet)
     if max(sheet.gray.shape) < THUMBNAIL:
         return nothing
-    if (inside := _paper(sheet)) is not None:
-        return dataclasses.replace(find_digits(inside, recognise, again=again), look=sheet.look)
     sheet, pieces, height = _clear_pieces(sheet)
     if not pieces:
         return nothing
@@ -85,7 +85,15 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
     may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
     if may_be_strokes and all(one.digit in (1, 7) for one in answers.digits(digits)):
         return nothing
-    return Page.of([_without_signs(row, answers.digits(row)) for row in rows_of(digits, height)], sheet)
+    rows = [row for row in rows_of(digits, height) if not _are_cut_off(row, answers, sheet.mask)]
+    return Page.of([_without_signs(row, answers.digits(row)) for row in rows], sheet)
+
+
+def _are_cut_off(row: list[Piece], answers: Answers, mask: np.ndarray) -> bool:
+    """Whether a row is but strokes that run out of the picture, as the grain of a desk does."""
+    height, width = mask.shape
+    is_at_border = any(min(one.x, one.y, width - one.right, height - one.bottom) <= BESIDE for one in row)
+    return is_at_border and not fills(mask) and all(one.digit in (1, 7) for one in answers.digits(row))
 
 
 def _clear_pieces(sheet: Sheet) -> tuple[Sheet, list[Piece], float]:
@@ -179,15 +187,3 @@ def _digits(pieces: list[Piece], height: float, answers: Answers, least_share: f
         if chance >= (LEAST_PROBABILITY if piece.width < WIDEST * piece.height else LEAST_WIDE)
     ]
     return digits if len(digits) > 1 else []
-
-
-def _paper(sheet: Sheet) -> Sheet | None:
-    """The paper that lies on a desk in the picture; None where the largest part of what is seen is none."""
-    if sheet.is_inside:
-        return None
-    labels, stats = components(sheet.mask)
-    if not len(stats):
-        return None
-    main = int(stats[:, 4].argmax())
-    part = (labels == main + 1).astype(np.uint8)
-    return sheet.inside(part) if stats[main, 4] >= 0.05 * sheet.mask.size and is_paper(part) else None

@@ -92,19 +92,6 @@ def without_discs(mask: np.ndarray) -> np.ndarray:
     return mask if discs.all() else mask & ~only(discs, labels)
 
 
-def is_paper(mask: np.ndarray) -> bool:
-    """Whether a part is a filled rectangle: a sheet that lies on a desk rather than something written."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    outline = max(outlines, key=cv2.contourArea)
-    _, (width, height), _ = cv2.minAreaRect(outline)
-    return (
-        contact(mask) == 0
-        and width * height > 0.08 * mask.size
-        and min(width, height) > 0.35 * max(width, height)
-        and cv2.contourArea(outline) > 0.88 * width * height
-    )
-
-
 def along_border(labels: np.ndarray, stats: np.ndarray) -> np.ndarray:
     """Which parts lie along the picture's border as a desk or a shadow does, not just reach it.
 

@@ -7,9 +7,10 @@ from typing import Self
 import cv2
 import numpy as np
 
+from mnist_core.vision.desk import find_paper, without_desk
 from mnist_core.vision.frames import without_frames
 from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
-from mnist_core.vision.parts import square, stroke_width, without_discs, without_ruling
+from mnist_core.vision.parts import THUMBNAIL, square, stroke_width, without_discs, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
@@ -49,14 +50,13 @@ class Sheet:
     """What is written in a picture, or on the paper that was found in one.
 
     Attributes:
-      gray: uint8 [height, width], the picture without its frame.
+      gray: uint8 [height, width], the picture without its frame, or the paper in it without its desk.
       left, top: what was cut off.
       look: how it was looked at.
       tones: uint8 [h, w], a copy that may be smaller, its ink dark.
       strength: float32 [h, w] of that copy, as `ink_strength` gives it.
       threshold: what of the strength is above it is ink.
       mask: uint8 [h, w], 1 where there is ink other than ruling, boxes and tables.
-      is_inside: the paper lies in a larger picture.
     """
 
     gray: np.ndarray
@@ -67,48 +67,40 @@ class Sheet:
     strength: np.ndarray
     threshold: float
     mask: np.ndarray
-    is_inside: bool = False
 
     @classmethod
-    def seen_in(
-        cls, gray: np.ndarray, left: int = 0, top: int = 0, *, is_inside: bool = False
-    ) -> Iterator[Self | None]:
-        """The sheet in each of the `looks` at a picture, the likeliest first.
-
-        Args:
-          gray: uint8 [height, width].
-          left, top: where it lies in a larger picture.
-          is_inside: it is the paper in a larger picture.
+    def seen_in(cls, gray: np.ndarray) -> Iterator[Self | None]:
+        """The sheet in each of the `looks` at a picture, uint8 [height, width], the likeliest first.
 
         Yields:
           None where no ink can be told from paper in that way.
         """
-        x, y, gray = _without_bands(gray)
-        for look in looks(gray):
-            yield cls._seen(gray, left + x, top + y, look, is_inside=is_inside)
+        for left, top, part in _places(gray):
+            for look in looks(part):
+                yield cls._seen(part, left, top, look)
 
     @classmethod
     def of(cls, gray: np.ndarray, look: Look | None = None) -> Self | None:
         """The sheet in one ``look`` at a picture; left out, the likeliest one."""
         if look is None:
             return next(cls.seen_in(gray))
-        x, y, gray = _without_bands(gray)
-        return cls._seen(gray, x, y, look, is_inside=False)
+        left, top, part = next(_places(gray))
+        return cls._seen(part, left, top, look)
 
     @classmethod
     def _seen(
-        cls, gray: np.ndarray, left: int, top: int, look: Look, *, is_inside: bool, side: int = WORKING_SIDE
+        cls, gray: np.ndarray, left: int, top: int, look: Look, side: int = WORKING_SIDE
     ) -> Self | None:
         found = ink_strength(gray, look, side)
         if found is None:
             return None
         tones, strength, threshold = found
         mask = _without_lines(_without_boxes(strength, threshold))
-        return cls(gray, left, top, look, tones, strength, threshold, mask, is_inside)
+        return cls(gray, left, top, look, tones, strength, threshold, mask)
 
     def larger(self, side: int) -> Self | None:
         """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""
-        return self._seen(self.gray, self.left, self.top, self.look, is_inside=self.is_inside, side=side)
+        return self._seen(self.gray, self.left, self.top, self.look, side)
 
     def fainter(self, clear: np.ndarray) -> np.ndarray:
         """Ink that is fainter than the ``clear`` one, a mask as this sheet's, and doesn't belong to it."""
@@ -119,29 +111,6 @@ class Sheet:
         # Of what is left nearly all is paper, too much for a threshold between two classes.
         threshold = max(FAINTER * self.threshold, NOISE * np.quantile(paper, 0.95))
         return _without_lines(without_frames((self.strength > threshold).astype(np.uint8))) * ~near
-
-    def inside(self, part: np.ndarray) -> Self | None:
-        """The paper that a part of the copy is, without its edge; None where nothing is written on it.
-
-        Args:
-          part: uint8 [h, w] of the copy, 1 where it is; the paper may lie turned.
-        """
-        outline = max(
-            cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0], key=cv2.contourArea
-        )
-        edge = 1 + max(cv2.boundingRect(outline)[2:]) * 3 // 100
-        paper = cv2.drawContours(np.zeros_like(part), [cv2.convexHull(outline)], -1, 1, cv2.FILLED)
-        paper = cv2.erode(paper, square(2 * edge + 1))
-        x, y, width, height = cv2.boundingRect(paper)
-        if not width:
-            return None
-        paper = paper[y : y + height, x : x + width]
-        x, y, width, height = self._enlarged((x, y, width, height))
-        gray = self.gray[y : y + height, x : x + width].copy()
-        # What lies beyond the edge of the paper would be seen as written.
-        desk = cv2.resize(paper, (width, height), interpolation=cv2.INTER_NEAREST) == 0
-        gray[desk] = np.median(gray[~desk])
-        return next(self.seen_in(gray, self.left + x, self.top + y, is_inside=True))
 
     def is_unwritten(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
         """Whether a mask at (x, y) of the copy is an edge of the light or a line of the paper."""
@@ -254,6 +223,15 @@ def _without_boxes(strength: np.ndarray, threshold: float) -> np.ndarray:
     outlines, _ = cv2.findContours(whole, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     done = cv2.drawContours(np.zeros_like(ink), outlines, -1, 1, cv2.FILLED)
     return mask & (without_frames((strength > PALER * threshold).astype(np.uint8)) | done)
+
+
+def _places(gray: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """x, y and uint8 [h, w] of where may be written in a picture: the paper on a desk, then all of it."""
+    left, top, gray = _without_bands(gray)
+    if max(gray.shape) >= THUMBNAIL and (paper := find_paper(gray)) is not None:
+        x, y, part = without_desk(gray, paper)
+        yield left + x, top + y, part
+    yield left, top, gray
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:
