@@ -63,7 +63,7 @@ def ship(args: argparse.Namespace) -> None:
 
     device.choose("cpu", parts=1)
     data = load("mnist", args.data_dir)
-    kept, validation = data.held_out(config.validation_size)
+    kept, validation = data.training_and_validation(config.validation_size)
     model = _in_float32(args.run)
     result = {**_result(trained), "precision": "float32"}
     if isinstance(model, models.StringNet):

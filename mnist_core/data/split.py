@@ -48,8 +48,8 @@ class Dataset:
     test: Split
     validation: Split | None = None
 
-    def held_out(self, size: int | None) -> tuple[Split, Split]:
-        """(training, validation), as `hold_out` cuts them, or the dataset's own.
+    def training_and_validation(self, size: int | None) -> tuple[Split, Split]:
+        """The two as `hold_out` cuts them, or the dataset's own.
 
         Raises:
           UsageError: no training image would be left, or a size is given where nothing is to be cut off.
@@ -57,7 +57,7 @@ class Dataset:
         if self.validation is None:
             return hold_out(self.train, size)
         if size is not None:
-            raise UsageError("these data have validation images of their own; leave --validation-size out")
+            raise UsageError("these data have validation images of their own; leave validation_size out")
         return self.train, self.validation
 
 

@@ -134,7 +134,7 @@ def _checked(scalars: Scalars) -> list[str]:
         raise UsageError(f"the step returns {', '.join(names)}, but no {' and no '.join(missing)}")
     if taken := [name for name in RESERVED if name in names]:
         raise UsageError(f"the step may not call a scalar {taken[0]}; give it another name")
-    if wide := [name for name in names if scalars[name].shape.rank]:
+    if wide := [name for name in names if scalars[name].shape.rank != 0]:
         raise UsageError(f"the step must return a scalar for {wide[0]}, not {scalars[wide[0]].shape}")
     return names
 

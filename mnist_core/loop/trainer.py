@@ -76,7 +76,7 @@ class Trainer:
         given = config
         self.device, config = device.resolve(config)
         self.data = data or load(config.dataset, config.data_dir, mmap=config.feed == "streaming")
-        train, self.validation = self.data.held_out(config.validation_size)
+        train, self.validation = self.data.training_and_validation(config.validation_size)
         if given.parts is None and len(train) < config.parts:
             config = config.replace(parts=1)
         self.config = config

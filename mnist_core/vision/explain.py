@@ -13,7 +13,7 @@ COLUMNS = 9
 
 
 def explained(gray: np.ndarray, page: Page) -> np.ndarray:
-    """The picture, its ink, what of that is taken as written, the digits, and each as the network got it.
+    """The picture, the paper in it, ink, what of that is written, the digits, and each as the network got it.
 
     Args:
       gray: uint8 [height, width].
@@ -27,6 +27,8 @@ def explained(gray: np.ndarray, page: Page) -> np.ndarray:
     if sheet is None:
         stages.append(("no ink apart from paper", np.full_like(stages[0][1], 255)))
     else:
+        if sheet.place.gray.shape != gray.shape:
+            stages.append(("paper", shrink(sheet.place.gray, STAGE)))
         above = np.uint8(255 * (sheet.strength <= sheet.threshold))
         stages.append(("ink", 255 - np.uint8(255 * sheet.strength)))
         stages.append((f"above {sheet.threshold:.2f}", above))

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_core.vision.answers import Answers, Digit, Recognise
 from mnist_core.vision.ink import WORKING_SIDE, Look
-from mnist_core.vision.parts import THUMBNAIL, fills, stroke_width
+from mnist_core.vision.parts import THUMBNAIL, stroke_width
 from mnist_core.vision.segment import Piece, distance, drawn, pieces_of, rows_of
 from mnist_core.vision.sheet import Sheet
 from mnist_core.vision.signs import are_bars, signs_among
@@ -33,8 +33,6 @@ LEAST_INK = 0.5
 LEAST_SHARE, SURE_SHARE = 0.5, 0.75
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
-# What is so near to the picture's border, in pixels of the copy, is at it.
-BESIDE = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
       again: another look at the picture showed none, so that these must be more certain.
     """
     nothing = Page.of([], sheet)
-    if max(sheet.gray.shape) < THUMBNAIL:
+    if max(sheet.place.gray.shape) < THUMBNAIL:
         return nothing
     sheet, pieces, height = _clear_pieces(sheet)
     if not pieces:
@@ -85,15 +83,7 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
     may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
     if may_be_strokes and all(one.digit in (1, 7) for one in answers.digits(digits)):
         return nothing
-    rows = [row for row in rows_of(digits, height) if not _are_cut_off(row, answers, sheet.mask)]
-    return Page.of([_without_signs(row, answers.digits(row)) for row in rows], sheet)
-
-
-def _are_cut_off(row: list[Piece], answers: Answers, mask: np.ndarray) -> bool:
-    """Whether a row is but strokes that run out of the picture, as the grain of a desk does."""
-    height, width = mask.shape
-    is_at_border = any(min(one.x, one.y, width - one.right, height - one.bottom) <= BESIDE for one in row)
-    return is_at_border and not fills(mask) and all(one.digit in (1, 7) for one in answers.digits(row))
+    return Page.of([_without_signs(row, answers.digits(row)) for row in rows_of(digits, height)], sheet)
 
 
 def _clear_pieces(sheet: Sheet) -> tuple[Sheet, list[Piece], float]:
@@ -102,7 +92,7 @@ def _clear_pieces(sheet: Sheet) -> tuple[Sheet, list[Piece], float]:
     There are none where they can't be those of a page.
     """
     pieces, height, written = pieces_of(sheet.mask)
-    if height < CLEAR_HEIGHT and max(sheet.gray.shape) > WORKING_SIDE:
+    if height < CLEAR_HEIGHT and max(sheet.place.gray.shape) > WORKING_SIDE:
         larger = sheet.larger(PAGE_SIDE)
         if larger is None:
             return sheet, [], height

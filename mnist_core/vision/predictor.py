@@ -130,10 +130,14 @@ class Predictor:
         """One digit that the first look passed over for something else, such as the light in the middle."""
         # Bright ink where the first look was at dark one is what that encloses, and to pass faint marks over
         # is for pages.
-        is_enclosed = first.look is not None and first.look.dark and not sheet.look.dark
+        seen = first.sheet
+        is_enclosed = seen and seen.place is sheet.place and seen.look.dark and not sheet.look.dark
         if sheet.look.past_faint or is_enclosed:
             return Page.of([], sheet)
-        return self._alone(sheet, SURE_AGAIN)
+        page = self._alone(sheet, SURE_AGAIN)
+        # Where there is paper with nothing on it, a stroke is its edge or the grain of the desk.
+        is_stroke = sheet.place.has_paper and page.text in ("1", "7")
+        return Page.of([], sheet) if is_stroke else page
 
     def _recognised(self, inks: list[Ink]) -> list[Digit]:
         images = np.stack([to_mnist(ink.strength) for ink in inks])

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from mnist_core.vision.desk import find_paper, without_desk
 from mnist_core.vision.frames import without_frames
 from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
-from mnist_core.vision.parts import THUMBNAIL, square, stroke_width, without_discs, without_ruling
+from mnist_core.vision.parts import square, stroke_width, without_discs, without_ruling
 
 # As a share of full ink: what is fainter doesn't widen a box.
 FAINTEST = 0.1
@@ -45,13 +45,27 @@ class Ink:
     box: Box
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sheet:
-    """What is written in a picture, or on the paper that was found in one.
+class Place(NamedTuple):
+    """Where something may be written.
 
     Attributes:
       gray: uint8 [height, width], the picture without its frame, or the paper in it without its desk.
       left, top: what was cut off.
+      has_paper: it is all of a picture in which there is paper on a desk.
+    """
+
+    gray: np.ndarray
+    left: int
+    top: int
+    has_paper: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sheet:
+    """What is written in a place.
+
+    Attributes:
+      place: where it is.
       look: how it was looked at.
       tones: uint8 [h, w], a copy that may be smaller, its ink dark.
       strength: float32 [h, w] of that copy, as `ink_strength` gives it.
@@ -59,9 +73,7 @@ class Sheet:
       mask: uint8 [h, w], 1 where there is ink other than ruling, boxes and tables.
     """
 
-    gray: np.ndarray
-    left: int
-    top: int
+    place: Place
     look: Look
     tones: np.ndarray
     strength: np.ndarray
@@ -75,32 +87,29 @@ class Sheet:
         Yields:
           None where no ink can be told from paper in that way.
         """
-        for left, top, part in _places(gray):
-            for look in looks(part):
-                yield cls._seen(part, left, top, look)
+        for place in _places(gray):
+            for look in looks(place.gray):
+                yield cls._seen(place, look)
 
     @classmethod
     def of(cls, gray: np.ndarray, look: Look | None = None) -> Self | None:
         """The sheet in one ``look`` at a picture; left out, the likeliest one."""
         if look is None:
             return next(cls.seen_in(gray))
-        left, top, part = next(_places(gray))
-        return cls._seen(part, left, top, look)
+        return cls._seen(next(_places(gray)), look)
 
     @classmethod
-    def _seen(
-        cls, gray: np.ndarray, left: int, top: int, look: Look, side: int = WORKING_SIDE
-    ) -> Self | None:
-        found = ink_strength(gray, look, side)
+    def _seen(cls, place: Place, look: Look, side: int = WORKING_SIDE) -> Self | None:
+        found = ink_strength(place.gray, look, side)
         if found is None:
             return None
         tones, strength, threshold = found
         mask = _without_lines(_without_boxes(strength, threshold))
-        return cls(gray, left, top, look, tones, strength, threshold, mask)
+        return cls(place, look, tones, strength, threshold, mask)
 
     def larger(self, side: int) -> Self | None:
         """The same sheet in a copy whose longer side is ``side``; None where that has no ink."""
-        return self._seen(self.gray, self.left, self.top, self.look, side)
+        return self._seen(self.place, self.look, side)
 
     def fainter(self, clear: np.ndarray) -> np.ndarray:
         """Ink that is fainter than the ``clear`` one, a mask as this sheet's, and doesn't belong to it."""
@@ -114,7 +123,7 @@ class Sheet:
 
     def is_unwritten(self, mask: np.ndarray, x: int = 0, y: int = 0) -> bool:
         """Whether a mask at (x, y) of the copy is an edge of the light or a line of the paper."""
-        if max(self.gray.shape) < SMALL:
+        if max(self.place.gray.shape) < SMALL:
             return False
         return self._is_edge(mask, x, y) or self._is_line(mask, x, y)
 
@@ -177,7 +186,7 @@ class Sheet:
         dx, dy, width, height = cv2.boundingRect((strength > FAINTEST).astype(np.uint8))
         left, top, *size = self._enlarged((box[1].start + dx, box[0].start + dy, width, height))
         strength = strength[dy : dy + height, dx : dx + width]
-        return Ink(strength, (left + self.left, top + self.top, *size))
+        return Ink(strength, (left + self.place.left, top + self.place.top, *size))
 
     def _surroundings(
         self, mask: np.ndarray, x: int, y: int, margin: int
@@ -191,12 +200,12 @@ class Sheet:
         return box, placed
 
     def _enlarged(self, box: Box) -> Box:
-        """A box of the copy in pixels of ``gray``."""
+        """A box of the copy in pixels of the place."""
         x, y, width, height = box
-        scale = max(self.gray.shape) / max(self.strength.shape)
+        scale = max(self.place.gray.shape) / max(self.strength.shape)
         left, top = int(x * scale), int(y * scale)
-        right = min(self.gray.shape[1], round((x + width) * scale))
-        bottom = min(self.gray.shape[0], round((y + height) * scale))
+        right = min(self.place.gray.shape[1], round((x + width) * scale))
+        bottom = min(self.place.gray.shape[0], round((y + height) * scale))
         return left, top, max(1, right - left), max(1, bottom - top)
 
 
@@ -225,13 +234,14 @@ def _without_boxes(strength: np.ndarray, threshold: float) -> np.ndarray:
     return mask & (without_frames((strength > PALER * threshold).astype(np.uint8)) | done)
 
 
-def _places(gray: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
-    """x, y and uint8 [h, w] of where may be written in a picture: the paper on a desk, then all of it."""
+def _places(gray: np.ndarray) -> Iterator[Place]:
+    """Where something may be written in a picture: on the paper on a desk, and anywhere."""
     left, top, gray = _without_bands(gray)
-    if max(gray.shape) >= THUMBNAIL and (paper := find_paper(gray)) is not None:
+    paper = find_paper(gray)
+    if paper is not None:
         x, y, part = without_desk(gray, paper)
-        yield left + x, top + y, part
-    yield left, top, gray
+        yield Place(part, left + x, top + y)
+    yield Place(gray, left, top, has_paper=paper is not None)
 
 
 def _without_bands(gray: np.ndarray) -> tuple[int, int, np.ndarray]:

@@ -238,5 +238,5 @@ def test_validation_images_of_ones_own_watch_the_run_and_no_training_image_is_he
     trainer.fit()
     assert [split is own for split in seen] == [True, True]
     assert trainer.run.step == 4
-    with pytest.raises(UsageError, match="have validation images of their own; leave --validation-size out"):
+    with pytest.raises(UsageError, match="have validation images of their own; leave validation_size out"):
         make(net=Linear, data=data, validation_size=50)

@@ -90,12 +90,12 @@ def test_a_page_keeps_the_sheet_that_its_digits_were_cut_from(predictor, test_di
     (picture, _) = next(pictures("page plain", 1, test_digits))
     # So small that the larger copy is needed.
     page = predictor.read(np.pad(to_gray(picture), 900, constant_values=235))
-    scale = max(page.sheet.gray.shape) / max(page.sheet.mask.shape)
+    scale = max(page.sheet.place.gray.shape) / max(page.sheet.mask.shape)
     assert max(page.sheet.mask.shape) == PAGE_SIDE
     for digit in page.digits:
         left, top, width, height = (
             round((at - edge) / scale)
-            for at, edge in zip(digit.box, (page.sheet.left, page.sheet.top, 0, 0), strict=True)
+            for at, edge in zip(digit.box, (page.sheet.place.left, page.sheet.place.top, 0, 0), strict=True)
         )
         assert page.sheet.mask[top : top + height, left : left + width].any()
 
