@@ -41,12 +41,23 @@ class Dataset:
     Attributes:
       name: what was loaded: a known dataset, a folder, a file or yours.
       validation: images that watch the run; None: some of the training images are held out for that.
+
+    Raises:
+      UsageError: one is no split.
     """
 
     name: str
     train: Split
     test: Split
     validation: Split | None = None
+
+    def __post_init__(self) -> None:
+        splits = {"train": self.train, "test": self.test}
+        if self.validation is not None:
+            splits["validation"] = self.validation
+        for name, given in splits.items():
+            if not isinstance(given, Split):
+                raise UsageError(f"{name} must be a Split(images, labels), not a {type(given).__name__}")
 
     def training_and_validation(self, size: int | None) -> tuple[Split, Split]:
         """The two as `hold_out` cuts them, or the dataset's own.

@@ -12,8 +12,8 @@ from mnist_core.vision.parts import square
 SIDE = 192
 # Changes of tone, as shares, that may be its edges.
 EDGES = (0.06, 0.1, 0.15, 0.22)
-# Least share of the picture that it has, and how much of its convex hull it fills.
-LEAST, SOLID = 0.08, 0.93
+# Least share of the picture that it has.
+LEAST = 0.08
 # Its corners are so near to its outline, a share of that, and what is so near to the picture's border, in
 # pixels, is at it: a median changes nothing farther away.
 NEAR, AT_BORDER = 0.02, 2
@@ -73,20 +73,19 @@ def without_desk(gray: np.ndarray, paper: np.ndarray) -> tuple[int, int, np.ndar
 
 
 def _parts(gray: np.ndarray) -> Iterator[np.ndarray]:
-    """What may be paper: large convex parts with sharper edges than within, and with what they enclose."""
+    """What may be paper: the convex hulls of large parts whose edges are sharper than what is within."""
     # A change of light is the same share of any tone.
     change = 1 - cv2.erode(gray, square(3)) / np.maximum(cv2.dilate(gray, square(3)), np.float32(1))
     for edge in EDGES:
         even = cv2.morphologyEx((change < edge).astype(np.uint8), cv2.MORPH_OPEN, square(3))
         outlines, tree = cv2.findContours(even, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         for outline, (*_, parent) in zip(outlines, tree[0] if outlines else (), strict=True):
-            area = cv2.contourArea(outline)
-            if parent < 0 and area > LEAST * even.size:
+            if parent < 0 and cv2.contourArea(outline) > LEAST * even.size:
+                # What is written near an edge may cut into it.
                 hull = cv2.convexHull(outline)
-                if area > SOLID * cv2.contourArea(hull):
-                    part = cv2.drawContours(np.zeros_like(even), [hull], -1, 1, cv2.FILLED)
-                    # An edge is as wide as what it was looked for with.
-                    yield cv2.dilate(part, square(3))
+                part = cv2.drawContours(np.zeros_like(even), [hull], -1, 1, cv2.FILLED)
+                # An edge is as wide as what it was looked for with.
+                yield cv2.dilate(part, square(3))
 
 
 def _is_paper(part: np.ndarray, gray: np.ndarray) -> bool:

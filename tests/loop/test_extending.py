@@ -203,6 +203,12 @@ def test_a_name_or_a_class_in_the_place_of_an_object_is_refused(wrong: dict[str,
         make(**{"net": Linear, **wrong})
 
 
+@pytest.mark.parametrize("name", ["train", "test", "validation"])
+def test_images_and_labels_in_the_place_of_a_split_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{name} must be a Split\(images, labels\), not a tuple$"):
+        dataclasses.replace(DATA, **{name: (DATA.train.images, DATA.train.labels)})
+
+
 def test_a_network_in_the_place_of_a_run_is_refused() -> None:
     with pytest.raises(UsageError, match=r"a network is given by its name: Predictor\(model=...\)"):
         Predictor(Linear())
