@@ -49,7 +49,7 @@ NETWORK, BATCH_SIZE, OTHER_SIZES = "keras_convnet", 128, (8, 32, 512, 2048)
 IMAGES_PER_BLOCK = {"cpu": 2**12, "gpu": 2**16}
 WARM_UP_IMAGES, MOST_WARM_UP = 2**15, 256
 # What reports cost is less than most turns differ by.
-REPORTS_ROUNDS = 30
+REPORTS_ROUNDS = 60
 
 Settings = dict[str, Any]
 
