@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from mnist_core.vision.gray import shrink
+from mnist_core.vision.gray import enlarged, shrink
 from mnist_core.vision.parts import square
 
 # Longer side, in pixels, of the copy in which it is looked for; strokes of a smaller picture are too wide.
@@ -54,11 +54,10 @@ def without_desk(gray: np.ndarray, paper: np.ndarray) -> tuple[int, int, np.ndar
     inner = cv2.erode(beyond, square(2 * edge + 1))[edge:-edge, edge:-edge]
     inner[[0, -1]] = inner[:, [0, -1]] = 0
     paper = inner if inner.any() else paper
-    x, y, width, height = cv2.boundingRect(paper)
+    box = x, y, width, height = cv2.boundingRect(paper)
+    left, top, across, down = enlarged(box, paper, gray)
+    gray = gray[top : top + down, left : left + across].copy()
     paper = np.ascontiguousarray(paper[y : y + height, x : x + width])
-    scale = max(gray.shape) / SIDE
-    left, top = int(x * scale), int(y * scale)
-    gray = gray[top : round((y + height) * scale), left : round((x + width) * scale)].copy()
     # What lies beyond its edge would be seen as written, but for the tone that the paper has nearby.
     small = cv2.resize(gray, paper.shape[::-1], interpolation=cv2.INTER_AREA) * paper.astype(np.float32)
     tone = np.full(paper.shape, np.median(small[paper > 0]), np.float32)
@@ -80,12 +79,12 @@ def _parts(gray: np.ndarray) -> Iterator[np.ndarray]:
         even = cv2.morphologyEx((change < edge).astype(np.uint8), cv2.MORPH_OPEN, square(3))
         outlines, tree = cv2.findContours(even, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         for outline, (*_, parent) in zip(outlines, tree[0] if outlines else (), strict=True):
-            if parent < 0 and cv2.contourArea(outline) > LEAST * even.size:
-                # What is written near an edge may cut into it.
-                hull = cv2.convexHull(outline)
-                part = cv2.drawContours(np.zeros_like(even), [hull], -1, 1, cv2.FILLED)
-                # An edge is as wide as what it was looked for with.
-                yield cv2.dilate(part, square(3))
+            if parent >= 0 or cv2.contourArea(outline) <= LEAST * even.size:
+                continue
+            # What is written near an edge may cut into it.
+            part = cv2.drawContours(np.zeros_like(even), [cv2.convexHull(outline)], -1, 1, cv2.FILLED)
+            # An edge is as wide as what it was looked for with.
+            yield cv2.dilate(part, square(3))
 
 
 def _is_paper(part: np.ndarray, gray: np.ndarray) -> bool:

@@ -57,6 +57,18 @@ def shrink(pixels: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
+def enlarged(
+    box: tuple[int, int, int, int], copy: np.ndarray, pixels: np.ndarray
+) -> tuple[int, int, int, int]:
+    """A box of a copy that `shrink` made, x, y, width and height, in the pixels that it was made of."""
+    x, y, width, height = box
+    scale = max(pixels.shape[:2]) / max(copy.shape[:2])
+    left, top = int(x * scale), int(y * scale)
+    right = min(pixels.shape[1], round((x + width) * scale))
+    bottom = min(pixels.shape[0], round((y + height) * scale))
+    return left, top, max(1, right - left), max(1, bottom - top)
+
+
 def _channels(pixels: np.ndarray) -> int:
     return 1 if pixels.ndim == 2 else pixels.shape[2]
 

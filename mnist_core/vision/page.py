@@ -31,6 +31,8 @@ NARROW_FAINT, LEAST_STROKE = 0.3, 0.5
 # that showed none: noise, texture and text are many parts, few like digits.
 LEAST_INK = 0.5
 LEAST_SHARE, SURE_SHARE = 0.5, 0.75
+# What a straight stroke reads as, and a bent one.
+STROKES = (1, 7)
 # As a share of a page's longer side.
 LOWEST_DIGIT = 0.012
 
@@ -78,10 +80,10 @@ def find_digits(sheet: Sheet, recognise: Recognise, *, again: bool = False) -> P
     answers = Answers(sheet, recognise)
     pieces = _with_faint(sheet, pieces, height, answers)
     digits = _digits(pieces, height, answers, SURE_SHARE if again else LEAST_SHARE)
-    # A straight stroke reads as a 1, a bent one as a 7. Those that were seen at a second look alone, or were
-    # all cut or joined, or are level as the bars of a code count only where another digit is among them.
+    # Those that were seen at a second look alone, or were all cut or joined, or are level as the bars of a
+    # code count only where another digit than strokes is among them.
     may_be_strokes = again or set(digits).isdisjoint(pieces) or are_bars(digits)
-    if may_be_strokes and all(one.digit in (1, 7) for one in answers.digits(digits)):
+    if may_be_strokes and all(one.digit in STROKES for one in answers.digits(digits)):
         return nothing
     return Page.of([_without_signs(row, answers.digits(row)) for row in rows_of(digits, height)], sheet)
 

@@ -14,7 +14,7 @@ from mnist_core.vision.answers import Digit
 from mnist_core.vision.gray import to_gray
 from mnist_core.vision.ink import Look
 from mnist_core.vision.normalise import find_ink, to_mnist, views
-from mnist_core.vision.page import SURE_AGAIN, SURE_ALONE, Page, find_digits
+from mnist_core.vision.page import STROKES, SURE_AGAIN, SURE_ALONE, Page, find_digits
 from mnist_core.vision.read import read_image
 from mnist_core.vision.sheet import Ink, Sheet
 
@@ -136,8 +136,8 @@ class Predictor:
             return Page.of([], sheet)
         page = self._alone(sheet, SURE_AGAIN)
         # Where there is paper with nothing on it, a stroke is its edge or the grain of the desk.
-        is_stroke = sheet.place.has_paper and page.text in ("1", "7")
-        return Page.of([], sheet) if is_stroke else page
+        is_stroke = any(one.digit in STROKES for one in page.digits)
+        return Page.of([], sheet) if sheet.place.has_paper and is_stroke else page
 
     def _recognised(self, inks: list[Ink]) -> list[Digit]:
         images = np.stack([to_mnist(ink.strength) for ink in inks])

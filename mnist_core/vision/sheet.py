@@ -9,6 +9,7 @@ import numpy as np
 
 from mnist_core.vision.desk import find_paper, without_desk
 from mnist_core.vision.frames import without_frames
+from mnist_core.vision.gray import enlarged
 from mnist_core.vision.ink import WORKING_SIDE, Look, ink_strength, looks
 from mnist_core.vision.parts import square, stroke_width, without_discs, without_ruling
 
@@ -184,7 +185,8 @@ class Sheet:
         full = np.percentile(strength[placed > 0], 75)
         strength = np.clip(strength * cv2.dilate(placed, square(3)) / full, 0, 1)
         dx, dy, width, height = cv2.boundingRect((strength > FAINTEST).astype(np.uint8))
-        left, top, *size = self._enlarged((box[1].start + dx, box[0].start + dy, width, height))
+        found = (box[1].start + dx, box[0].start + dy, width, height)
+        left, top, *size = enlarged(found, self.strength, self.place.gray)
         strength = strength[dy : dy + height, dx : dx + width]
         return Ink(strength, (left + self.place.left, top + self.place.top, *size))
 
@@ -198,15 +200,6 @@ class Sheet:
         placed = np.zeros(self.mask[box].shape, np.uint8)
         placed[y - top : y - top + height, x - left : x - left + width] = mask
         return box, placed
-
-    def _enlarged(self, box: Box) -> Box:
-        """A box of the copy in pixels of the place."""
-        x, y, width, height = box
-        scale = max(self.place.gray.shape) / max(self.strength.shape)
-        left, top = int(x * scale), int(y * scale)
-        right = min(self.place.gray.shape[1], round((x + width) * scale))
-        bottom = min(self.place.gray.shape[0], round((y + height) * scale))
-        return left, top, max(1, right - left), max(1, bottom - top)
 
 
 def _without_lines(mask: np.ndarray) -> np.ndarray:
